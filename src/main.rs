@@ -1,0 +1,3 @@
+//! The `larder` binary: parses the command line and calls into [`larder::cli`].
+
+fn main() {}

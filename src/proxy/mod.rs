@@ -1,0 +1,1 @@
+//! The data plane's one path: from a request to its answer.
