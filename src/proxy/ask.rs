@@ -1,0 +1,37 @@
+//! One request as it walks through the house.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use http::request;
+
+use crate::proxy::conn::Conn;
+use crate::proxy::worker::View;
+use crate::semantics::encoding;
+use crate::semantics::headers::ClientView;
+use crate::semantics::request::{Asked, Target};
+
+/// A valid request and what was found out about it.
+pub struct Ask {
+    /// The configuration that it is answered by.
+    pub view: Arc<View>,
+    /// The connection that it came on.
+    pub conn: Arc<Conn>,
+    /// Its head, as the client sent it.
+    pub head: request::Parts,
+    /// What RFC 9111 makes of it.
+    pub asked: Asked,
+    /// Where it goes, validated.
+    pub target: Target,
+    /// The scheme and authority that the client used.
+    pub client: ClientView,
+    /// Body bytes that the client has sent, where there are any.
+    pub received: Option<Arc<AtomicU64>>,
+}
+
+impl Ask {
+    /// The client takes gzip, and would not mind: a part is asked for in the origin's coding.
+    pub fn takes_gzip(&self) -> bool {
+        !self.asked.has_range && encoding::accepts_gzip(&self.head.headers)
+    }
+}
