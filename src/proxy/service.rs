@@ -1,0 +1,326 @@
+//! The pipeline: the only place that knows the order of things.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, request};
+use hyper::body::Incoming;
+use hyper::body::Body as _;
+
+use crate::cache::tiers::{Found, Lookup};
+use crate::clock;
+use crate::observe::record::Record;
+use crate::proxy::ask::Ask;
+use crate::proxy::body::{Body, Source, Tally};
+use crate::proxy::conn::Conn;
+use crate::proxy::error::ProxyError;
+use crate::proxy::fetch::{self, Wanted};
+use crate::proxy::forward::{self, Upload};
+use crate::proxy::respond::{self, Answer};
+use crate::proxy::worker::{View, Worker};
+use crate::proxy::{coding, upgrade};
+use crate::semantics::decision::{Decision, Fwd, Outcome};
+use crate::semantics::freshness::{self, Reuse};
+use crate::semantics::headers::ClientView;
+use crate::semantics::key;
+use crate::semantics::request::{self as http_request, Asked, Forwardable};
+use crate::semantics::{cache_status, headers, invalidation};
+use crate::upstream::RequestBody;
+
+/// Answers one request.
+pub async fn call(
+    worker: &Arc<Worker>,
+    conn: &Arc<Conn>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let began_ns = clock::monotonic_ns();
+    let (head, incoming) = request.into_parts();
+    let mut walk = Walk { worker, began_ns, key: Vec::with_capacity(128) };
+    match walk.admit(conn, head) {
+        Ok(mut ask) => {
+            let answer = match walk.answer(&mut ask, incoming).await {
+                Ok(answer) => answer,
+                Err(error) => refuse(error),
+            };
+            walk.send(answer, ask)
+        }
+        Err(refused) => {
+            let (error, head) = *refused;
+            walk.send_refusal(error, head, conn)
+        }
+    }
+}
+
+struct Walk<'a> {
+    worker: &'a Arc<Worker>,
+    began_ns: u64,
+    /// The primary key, built in place: a hit allocates it once and keeps nothing of it.
+    key: Vec<u8>,
+}
+
+impl Walk<'_> {
+    /// Is this a request that Larder takes up?
+    fn admit(
+        &self,
+        conn: &Arc<Conn>,
+        head: request::Parts,
+    ) -> Result<Ask, Box<(ProxyError, request::Parts)>> {
+        let view = self.worker.view();
+        if let Some(fault) = conn.next_request() {
+            return Err(Box::new((fault.into(), head)));
+        }
+        let checked = self.check(&view, conn, &head);
+        match checked {
+            Ok((target, client, asked)) => Ok(Ask {
+                view,
+                conn: conn.clone(),
+                head,
+                asked,
+                target,
+                client,
+                received: None,
+            }),
+            Err(error) => Err(Box::new((error, head))),
+        }
+    }
+
+    fn check(
+        &self,
+        view: &View,
+        conn: &Conn,
+        head: &request::Parts,
+    ) -> Result<(http_request::Target, ClientView, Asked), ProxyError> {
+        let target = http_request::target(&head.method, &head.uri, &head.headers, head.version)
+            .map_err(|bad| ProxyError::BadRequest { status: bad.status(), reason: bad.reason() })?;
+        if headers::has_passed(&head.headers, &self.worker.house.pseudonym) {
+            return Err(ProxyError::Loop);
+        }
+        let trusted = conn.unix || conn.peer.is_some_and(|peer| trusts(view, peer));
+        let client = headers::client_view(&head.headers, trusted, &target.authority);
+        let asked = Asked::of(&head.method, &head.headers);
+        Ok((target, client, asked))
+    }
+
+    /// The way of a valid request. Branches stand here, work in the leaves.
+    async fn answer(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
+        match http_request::forwardable(&ask.head.method, &mut ask.head.headers) {
+            Forwardable::Yes => {}
+            Forwardable::AnswerOptions => return Ok(upgrade::options()),
+            Forwardable::No => return Err(ProxyError::Method),
+        }
+        if headers::asks_upgrade(&ask.head.headers) {
+            return upgrade::tunnel(self.worker, ask).await;
+        }
+        let has_body = !incoming.is_end_stream();
+        if !ask.asked.is_get_or_head() || has_body {
+            return self.pass(ask, incoming, has_body).await;
+        }
+        self.build_key(ask);
+        let tiers = &self.worker.house.tiers;
+        let looked_ns = clock::monotonic_ns();
+        let lookup = tiers.lookup(&self.key, &ask.head.headers).await;
+        let took = clock::monotonic_ns().saturating_sub(looked_ns);
+        self.worker.house.metrics.lookup(self.worker.id, took);
+        let now = clock::now();
+        let (found, fwd, detail) = match lookup {
+            Lookup::Missing { variants } => {
+                let fwd = if variants.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
+                if ask.asked.only_if_cached() {
+                    return Err(ProxyError::NotCached);
+                }
+                return self.fetch(ask, Wanted::missing(fwd, variants)).await;
+            }
+            Lookup::Found(found) => {
+                let (stored, policy) = (&found.entry.stored, &ask.view.policy);
+                let forced = found.entry.last_forced();
+                match freshness::reuse(stored, &ask.asked, policy, forced, found.stale, now) {
+                    Reuse::Fresh => {
+                        return Ok(self.stored(ask, &found, Decision::new(Outcome::Hit)).await);
+                    }
+                    Reuse::StaleAllowed(detail) => {
+                        let decision = Decision::new(Outcome::Stale).because(detail);
+                        return Ok(self.stored(ask, &found, decision).await);
+                    }
+                    Reuse::WhileRevalidate => {
+                        fetch::in_background(self.worker, ask, &self.key, &found);
+                        let decision =
+                            Decision::new(Outcome::Stale).because("stale-while-revalidate");
+                        return Ok(self.stored(ask, &found, decision).await);
+                    }
+                    Reuse::OnlyIfCached => return Err(ProxyError::NotCached),
+                    Reuse::Validate(fwd, detail) => (found, fwd, detail),
+                }
+            }
+        };
+        if fwd == Fwd::Request {
+            found.entry.set_forced(now);
+        }
+        self.fetch(ask, Wanted::validated(fwd, detail, found)).await
+    }
+
+    fn build_key(&mut self, ask: &Ask) {
+        let upstream = &ask.view.snapshot.upstream;
+        let sent_host = match &upstream.host {
+            Some(_) => ask.client.authority.as_str(),
+            None => ask.target.authority.as_str(),
+        };
+        let forwarded = (sent_host != ask.client.authority).then_some(sent_host);
+        self.key.clear();
+        key::primary(
+            ask.client.scheme,
+            &ask.client.authority,
+            &ask.target.path_and_query,
+            forwarded,
+            &mut self.key,
+        );
+    }
+
+    /// Answers from the store.
+    async fn stored(&self, ask: &Ask, found: &Found, decision: Decision) -> Answer {
+        let tiers = &self.worker.house.tiers;
+        let coded;
+        let mut entry = &found.entry;
+        if entry.gzip.is_none() && coding::is_wanted(ask, entry) {
+            coded = coding::add_gzip(self.worker, ask, &self.key, found).await;
+            entry = &coded;
+        }
+        respond::from_entry(ask, tiers, entry, decision, clock::now())
+    }
+
+    async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Result<Answer, ProxyError> {
+        fetch::fetch(self.worker, ask, &self.key, wanted).await
+    }
+
+    /// Past the cache: other methods, and requests with a body. What an unsafe method changed is
+    /// invalidated (RFC 9111 §4.4).
+    async fn pass(
+        &mut self,
+        ask: &mut Ask,
+        incoming: Incoming,
+        has_body: bool,
+    ) -> Result<Answer, ProxyError> {
+        let limit = ask.view.snapshot.limits.body_size;
+        if limit > 0 && incoming.size_hint().lower() > limit {
+            ask.conn.close_after_answer();
+            return Err(ProxyError::TooLarge);
+        }
+        let mut too_large = None;
+        let body = if has_body {
+            let upload = Upload::new(incoming, limit);
+            ask.received = Some(upload.received());
+            too_large = Some(upload.too_large());
+            RequestBody::stream(upload)
+        } else {
+            RequestBody::Empty
+        };
+        let (fwd, reason) = if ask.asked.is_get_or_head() {
+            (Fwd::Bypass, "request-body")
+        } else {
+            (Fwd::Method, "method")
+        };
+        let private =
+            forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await?;
+        if !ask.asked.is_safe() {
+            self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
+        }
+        let decision = Decision::forwarded(Outcome::Pass, fwd);
+        Ok(respond::from_origin(ask, private, decision))
+    }
+
+    fn invalidate(&mut self, ask: &Ask, status: u16, fields: &HeaderMap) {
+        self.build_key(ask);
+        let house = &self.worker.house;
+        for url in invalidation::invalidated(status, &self.key, fields) {
+            if house.tiers.may_hold(&url) {
+                house.tiers.invalidate(&url);
+            }
+        }
+    }
+
+    /// What every answer gets, and the record that is made when it has been sent.
+    fn send(&self, answer: Answer, ask: Ask) -> Response<Body> {
+        let Answer { response, decision, origin_ns, coding } = answer;
+        let debug = ask.view.snapshot.debug_headers && !self.key.is_empty();
+        let key = debug.then(|| key::url_part(&self.key));
+        let tally = Tally {
+            worker: self.worker.clone(),
+            began_ns: self.began_ns,
+            received: ask.received,
+            record: record(ask.head, &ask.conn, decision, origin_ns, coding),
+        };
+        finish(response, &decision, key, &self.worker.house.pseudonym, tally)
+    }
+
+    fn send_refusal(
+        &self,
+        error: ProxyError,
+        head: request::Parts,
+        conn: &Arc<Conn>,
+    ) -> Response<Body> {
+        if matches!(error, ProxyError::BadRequest { .. }) {
+            conn.close_after_answer();
+            self.worker.house.metrics.server.malformed.inc();
+        }
+        let Answer { response, decision, origin_ns, coding } = refuse(error);
+        let tally = Tally {
+            worker: self.worker.clone(),
+            began_ns: self.began_ns,
+            received: None,
+            record: record(head, conn, decision, origin_ns, coding),
+        };
+        finish(response, &decision, None, &self.worker.house.pseudonym, tally)
+    }
+}
+
+fn trusts(view: &View, peer: std::net::IpAddr) -> bool {
+    view.snapshot.trusted_proxies.iter().any(|network| network.contains(&peer))
+}
+
+/// Larder's own answer to what it cannot forward.
+fn refuse(error: ProxyError) -> Answer {
+    let decision = Decision::new(Outcome::Error).because(error.detail());
+    Answer { response: error.response().map(Source::Full), decision, origin_ns: 0, coding: None }
+}
+
+fn record(
+    head: request::Parts,
+    conn: &Conn,
+    decision: Decision,
+    origin_ns: u64,
+    coding: Option<&'static str>,
+) -> Record {
+    Record {
+        head,
+        peer: conn.peer,
+        status: 0,
+        decision,
+        bytes_in: 0,
+        bytes_out: 0,
+        duration_ns: 0,
+        origin_ns,
+        coding,
+        aborted: false,
+    }
+}
+
+fn finish(
+    mut response: Response<Source>,
+    decision: &Decision,
+    key: Option<&[u8]>,
+    pseudonym: &str,
+    mut tally: Tally,
+) -> Response<Body> {
+    tally.record.status = response.status().as_u16();
+    let is_head = tally.record.head.method == Method::HEAD;
+    let fields = response.headers_mut();
+    let mut line = Vec::with_capacity(64);
+    cache_status::write(decision, key, &mut line);
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(line)) {
+        fields.append(cache_status::NAME.clone(), value);
+    }
+    headers::append_response_via(fields, pseudonym);
+    response.map(|source| {
+        let source = if is_head { Source::Empty } else { source };
+        Body::new(source, Box::new(tally))
+    })
+}
