@@ -1,0 +1,105 @@
+//! Puts the machine rooms together for `larder run`.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::cache::disk::{Disk, DiskConfig};
+use crate::cache::flight::Flights;
+use crate::cache::hash::KeyedHasher;
+use crate::cache::memory::Memory;
+use crate::cache::purge::PurgeLog;
+use crate::cache::tiers::Tiers;
+use crate::cache::uncacheable::Uncacheable;
+use crate::config::Live;
+use crate::config::snapshot::Snapshot;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::{Metrics, TierView};
+use crate::proxy::worker::House;
+use crate::upstream;
+
+/// The rooms of a running Larder.
+#[derive(Clone)]
+pub struct Rooms {
+    /// What all workers share.
+    pub house: Arc<House>,
+    /// Bounds on connections to the origin, over all workers.
+    pub upstreams: Arc<upstream::Shared>,
+}
+
+/// Records of purges and their bytes at most (DESIGN D7).
+const PURGE_RECORDS: usize = 100_000;
+const PURGE_BYTES: usize = 16 << 20;
+
+/// Builds the rooms. The disk tier opens behind.
+pub fn build(
+    live: &Arc<Live>,
+    metrics: &Arc<Metrics>,
+    log: &Arc<AccessLog>,
+    handle: &Handle,
+) -> Rooms {
+    let snapshot = live.current();
+    let (disk, hasher) = disk(&snapshot, metrics, handle);
+    let memory = Memory::new(snapshot.cache.memory, hasher, metrics);
+    let purges = Arc::new(purges(&disk));
+    metrics.show_tier("memory", Arc::new(MemoryView(memory.clone())));
+    metrics.show_tier("disk", Arc::new(DiskView(disk.clone(), snapshot.cache.disk)));
+    let tiers = Tiers::new(memory, disk, purges, metrics.clone());
+    let house = House {
+        live: live.clone(),
+        tiers: Arc::new(tiers),
+        flights: Flights::new(metrics.clone()),
+        uncacheable: Uncacheable::new(snapshot.cache.max_uncacheable),
+        metrics: metrics.clone(),
+        log: log.clone(),
+        pseudonym: pseudonym(),
+    };
+    Rooms { house: Arc::new(house), upstreams: upstream::Shared::new() }
+}
+
+/// This process's name in Via: nobody else's, and the same for as long as it lives.
+fn pseudonym() -> String {
+    let random = getrandom::u64().unwrap_or_else(|_| crate::clock::monotonic_ns());
+    format!("larder-{:08x}", random & 0xffff_ffff)
+}
+
+fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, KeyedHasher) {
+    let cache = &snapshot.cache;
+    todo_disk(cache, metrics, handle)
+}
+
+fn purges(disk: &Disk) -> PurgeLog {
+    todo_purges(disk)
+}
+
+struct MemoryView(Memory);
+
+impl TierView for MemoryView {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn capacity(&self) -> u64 {
+        self.0.capacity()
+    }
+
+    fn objects(&self) -> u64 {
+        self.0.objects()
+    }
+}
+
+struct DiskView(Disk, u64);
+
+impl TierView for DiskView {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn capacity(&self) -> u64 {
+        self.1
+    }
+
+    fn objects(&self) -> u64 {
+        self.0.objects()
+    }
+}
