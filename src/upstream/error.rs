@@ -79,7 +79,12 @@ impl UpstreamError {
                 io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
                     "destination_ip_unroutable"
                 }
-                _ if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Unresolved>) => "dns_error",
+                _ if error
+                    .get_ref()
+                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Unresolved>) =>
+                {
+                    "dns_error"
+                }
                 _ => "destination_unavailable",
             },
             Self::ConnectTimeout => "connection_timeout",

@@ -162,6 +162,10 @@ impl Body for Outgoing {
                 Poll::Pending
             }
             Poll::Ready(None) => {
+                if this.left.is_some_and(|left| left > 0) {
+                    this.wire.request_failed("it is shorter than its Content-Length".into());
+                    return Poll::Ready(Some(Err("the request's body is too short".into())));
+                }
                 this.wire.sent(Sent::All);
                 Poll::Ready(None)
             }
@@ -274,7 +278,10 @@ mod tests {
         *request.uri_mut() = Uri::from_static("http://elsewhere:99/a?b");
         request.headers_mut().insert(HOST, HeaderValue::from_static("shop"));
         prepare(&mut request, &upstream(None));
-        assert_eq!((request.uri().to_string().as_str(), &request.headers()[HOST]), ("/a?b", &HeaderValue::from_static("shop")));
+        assert_eq!(
+            (request.uri().to_string().as_str(), &request.headers()[HOST]),
+            ("/a?b", &HeaderValue::from_static("shop"))
+        );
         prepare(&mut request, &upstream(Some("app.internal")));
         assert_eq!(request.headers()[HOST], "app.internal");
         *request.uri_mut() = Uri::from_static("*");
