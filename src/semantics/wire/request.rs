@@ -282,3 +282,358 @@ fn no_version(rest: &[u8], limits: &WireLimits) -> Violation {
         _ => Violation::RequestLine,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: Option<Violation> = None;
+
+    fn scanner() -> RequestScanner {
+        RequestScanner::new(WireLimits {
+            head_size: 1024,
+            head_fields: 8,
+            target_size: 100,
+            chunk_ext: 16,
+            trailers: 64,
+        })
+    }
+
+    fn violation(stream: &[u8]) -> Option<Violation> {
+        match scanner().feed(stream) {
+            Scan::Bad { what, .. } => Some(what),
+            Scan::Pass => None,
+            other => panic!("{other:?}: {}", stream.escape_ascii()),
+        }
+    }
+
+    #[test]
+    fn request_lines() {
+        let long = format!("GET /{} HTTP/1.1", "a".repeat(100));
+        let just = format!("GET /{} HTTP/1.1", "a".repeat(99));
+        let huge = format!("GET /{} HTTP/1.1", "a".repeat(1100));
+        for (case, line, want) in [
+            ("plain", "GET / HTTP/1.1", OK),
+            ("old version", "GET / HTTP/1.0", OK),
+            ("unknown method", "BREW /pot HTTP/1.1", OK),
+            ("asterisk", "OPTIONS * HTTP/1.1", OK),
+            ("absolute", "GET http://h/a?b=c HTTP/1.1", OK),
+            ("authority", "CONNECT h:443 HTTP/1.1", OK),
+            ("raw utf-8", "GET /caf\u{e9} HTTP/1.1", OK),
+            ("target just fits", just.as_str(), OK),
+            ("target too long", long.as_str(), Some(Violation::TargetTooLong)),
+            ("target fills the head", huge.as_str(), Some(Violation::TargetTooLong)),
+            ("two spaces", "GET  / HTTP/1.1", Some(Violation::RequestLine)),
+            ("two spaces later", "GET /  HTTP/1.1", Some(Violation::RequestLine)),
+            ("tab", "GET\t/ HTTP/1.1", Some(Violation::RequestLine)),
+            ("space in target", "GET /a b HTTP/1.1", Some(Violation::RequestLine)),
+            ("trailing space", "GET / HTTP/1.1 ", Some(Violation::RequestLine)),
+            ("leading space", " GET / HTTP/1.1", Some(Violation::RequestLine)),
+            ("no target", "GET HTTP/1.1", Some(Violation::RequestLine)),
+            ("empty target", "GET  HTTP/1.1", Some(Violation::RequestLine)),
+            ("no version", "GET /", Some(Violation::RequestLine)),
+            ("bad method", "GE(T / HTTP/1.1", Some(Violation::RequestLine)),
+            ("NUL in target", "GET /\0 HTTP/1.1", Some(Violation::RequestLine)),
+            ("DEL in target", "GET /\x7f HTTP/1.1", Some(Violation::Target)),
+            ("fragment", "GET /a#b HTTP/1.1", Some(Violation::Target)),
+            ("HTTP/2 preface", "PRI * HTTP/2.0", Some(Violation::Version)),
+            ("HTTP/0.9", "GET / HTTP/0.9", Some(Violation::Version)),
+            ("HTTP/1.2", "GET / HTTP/1.2", Some(Violation::Version)),
+            ("lower case", "GET / http/1.1", Some(Violation::RequestLine)),
+            ("many digits", "GET / HTTP/1.10", Some(Violation::RequestLine)),
+            ("other protocol", "GET / ICY/1.1", Some(Violation::RequestLine)),
+            ("bare CR", "GET /\r HTTP/1.1", Some(Violation::RequestLine)),
+            ("TLS", "\x16\x03\x01", Some(Violation::RequestLine)),
+        ] {
+            let stream = format!("{line}\r\nHost: h\r\n\r\n");
+            assert_eq!(violation(stream.as_bytes()), want, "{case}: {line:?}");
+        }
+    }
+
+    #[test]
+    fn fields_and_framing() {
+        use Violation as V;
+        let host = "Host: h\r\n";
+        for (case, fields, want) in [
+            ("tab and obs-text", "X: a\tb\u{e9}\r\n", OK),
+            ("empty value", "X:\r\n", OK),
+            ("NUL", "X: a\0b\r\n", Some(V::Nul)),
+            ("control", "X: a\x01b\r\n", Some(V::Control)),
+            ("DEL", "X: \x7f\r\n", Some(V::Control)),
+            ("bare CR", "X: a\rb\r\n", Some(V::BareCr)),
+            ("two CRs", "X: a\r\r\n", Some(V::BareCr)),
+            ("bare LF", "X: a\n", Some(V::BareLf)),
+            ("obs-fold", "X: a\r\n b\r\n", Some(V::ObsFold)),
+            ("fold with tab", "X: a\r\n\tb: c\r\n", Some(V::ObsFold)),
+            ("space before colon", "X : a\r\n", Some(V::SpaceBeforeColon)),
+            ("tab before colon", "X\t: a\r\n", Some(V::SpaceBeforeColon)),
+            ("empty name", ": a\r\n", Some(V::FieldName)),
+            ("no colon", "X\r\n", Some(V::FieldName)),
+            ("bad name", "X(: a\r\n", Some(V::FieldName)),
+            ("NUL in name", "X\0Y: a\r\n", Some(V::Nul)),
+            ("raw utf-8 in name", "\u{e9}: a\r\n", Some(V::FieldName)),
+            ("chunked", "Transfer-Encoding: chunked\r\n", OK),
+            ("any case", "tRANSFER-eNCODING:\tCHUNKED \r\n", OK),
+            ("no body", "Content-Length: 0\r\n", OK),
+            ("leading zeros", "Content-Length: 0000\r\n", OK),
+            (
+                "both",
+                "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+                Some(V::LengthAndCoding),
+            ),
+            (
+                "both turned",
+                "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+                Some(V::LengthAndCoding),
+            ),
+            (
+                "both, bad coding",
+                "Transfer-Encoding: x\r\nContent-Length: 0\r\n",
+                Some(V::LengthAndCoding),
+            ),
+            ("gzip", "Transfer-Encoding: gzip\r\n", Some(V::UnknownCoding)),
+            ("identity", "Transfer-Encoding: identity\r\n", Some(V::UnknownCoding)),
+            ("look-alike", "Transfer-Encoding: xchunked\r\n", Some(V::UnknownCoding)),
+            ("gzip, chunked", "Transfer-Encoding: gzip, chunked\r\n", Some(V::UnknownCoding)),
+            ("chunked, gzip", "Transfer-Encoding: chunked, gzip\r\n", Some(V::Coding)),
+            ("twice in one", "Transfer-Encoding: chunked, chunked\r\n", Some(V::Coding)),
+            ("comma after", "Transfer-Encoding: chunked,\r\n", Some(V::Coding)),
+            ("vertical tab", "Transfer-Encoding: \x0bchunked\r\n", Some(V::Control)),
+            ("quoted", "Transfer-Encoding: \"chunked\"\r\n", Some(V::Coding)),
+            ("empty coding", "Transfer-Encoding:\r\n", Some(V::Coding)),
+            (
+                "two fields",
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Some(V::SeveralCodings),
+            ),
+            ("sign", "Content-Length: +1\r\n", Some(V::Length)),
+            ("negative", "Content-Length: -1\r\n", Some(V::Length)),
+            ("hex", "Content-Length: 0x1\r\n", Some(V::Length)),
+            ("empty length", "Content-Length:\r\n", Some(V::Length)),
+            ("list", "Content-Length: 0, 0\r\n", Some(V::Length)),
+            ("space inside", "Content-Length: 1 1\r\n", Some(V::Length)),
+            ("overflow", "Content-Length: 99999999999999999999\r\n", Some(V::LengthOverflow)),
+            ("2^63", "Content-Length: 9223372036854775808\r\n", Some(V::LengthOverflow)),
+            ("equal twice", "Content-Length: 0\r\nContent-Length: 0\r\n", Some(V::SeveralLengths)),
+            ("two hosts", "Host: h\r\n", Some(V::SeveralHosts)),
+            ("two hosts, cases", "hOST: h\r\n", Some(V::SeveralHosts)),
+            ("eight fields", "a:b\r\na:b\r\na:b\r\na:b\r\na:b\r\na:b\r\na:b\r\n", OK),
+            (
+                "nine fields",
+                "a:b\r\na:b\r\na:b\r\na:b\r\na:b\r\na:b\r\na:b\r\na:b\r\n",
+                Some(V::TooManyFields),
+            ),
+        ] {
+            let stream = format!("POST / HTTP/1.1\r\n{host}{fields}\r\n");
+            assert_eq!(violation(stream.as_bytes()), want, "{case}: {fields:?}");
+        }
+        for (case, fields, want) in [
+            ("none", "", Some(V::NoHost)),
+            ("empty", "Host:\r\n", OK),
+            ("port", "Host: h:80\r\n", OK),
+            ("v6", "Host: [::1]:80\r\n", OK),
+            ("space", "Host: a b\r\n", Some(V::Host)),
+            ("path", "Host: a/b\r\n", Some(V::Host)),
+            ("userinfo", "Host: a@b\r\n", Some(V::Host)),
+            ("query", "Host: a?b\r\n", Some(V::Host)),
+            ("fragment", "Host: a#b\r\n", Some(V::Host)),
+        ] {
+            let stream = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+            assert_eq!(violation(stream.as_bytes()), want, "Host {case}: {fields:?}");
+        }
+        let old = b"GET / HTTP/1.0\r\n\r\n";
+        assert_eq!(violation(old), None, "HTTP/1.0 needs no Host");
+        let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        assert_eq!(violation(old), Some(V::CodingInOldVersion));
+    }
+
+    #[test]
+    fn the_head_has_a_size() {
+        let fields =
+            |n: usize| format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(n));
+        let empty = fields(0).len();
+        assert_eq!(violation(fields(1024 - empty).as_bytes()), None);
+        assert_eq!(violation(fields(1025 - empty).as_bytes()), Some(Violation::HeadTooLarge));
+        let endless = &fields(2000)[..1025];
+        assert_eq!(violation(endless.as_bytes()), Some(Violation::HeadTooLarge));
+    }
+
+    #[test]
+    fn chunked_bodies() {
+        use Violation as V;
+        for (case, body, want) in [
+            ("plain", "5\r\nhello\r\n0\r\n\r\n", OK),
+            ("data like framing", "5\r\n\r\n0\r\n\r\n0\r\n\r\n", OK),
+            ("extension", "5;a=b\r\nhello\r\n0;c\r\n\r\n", OK),
+            ("space before extension", "5 ;a\r\nhello\r\n0\r\n\r\n", OK),
+            ("trailers", "0\r\nX-Sum: 1\r\nY:\r\n\r\n", OK),
+            ("leading zeros", "0005\r\nhello\r\n000\r\n\r\n", OK),
+            ("capitals", "A\r\n0123456789\r\n0\r\n\r\n", OK),
+            ("no digits", "\r\nhello", Some(V::ChunkSize)),
+            ("extension only", ";a\r\n", Some(V::ChunkSize)),
+            ("prefix", "0x5\r\nhello\r\n", Some(V::ChunkSize)),
+            ("sign", "-5\r\n", Some(V::ChunkSize)),
+            ("underscore", "1_0\r\n", Some(V::ChunkSize)),
+            ("space before size", " 5\r\nhello\r\n", Some(V::ChunkSize)),
+            ("space after size", "5 \r\nhello\r\n", Some(V::ChunkSize)),
+            ("bare LF", "5\nhello\r\n", Some(V::BareLf)),
+            ("bare LF after extension", "5;a\nhello\r\n", Some(V::BareLf)),
+            ("bare CR after extension", "5;a\rb\r\nhello\r\n", Some(V::BareCr)),
+            ("bare CR", "5\rhello\r\n", Some(V::BareCr)),
+            ("too long", "4\r\nhello\r\n", Some(V::ChunkEnd)),
+            ("bare LF after data", "5\r\nhello\n0\r\n\r\n", Some(V::ChunkEnd)),
+            ("CR only after data", "5\r\nhello\r0\r\n\r\n", Some(V::ChunkEnd)),
+            ("overflow", "10000000000000000\r\n", Some(V::ChunkOverflow)),
+            ("nearly 2^64", "fffffffffffffffe\r\n", Some(V::ChunkOverflow)),
+            ("zeros without end", "00000000000000000", Some(V::ChunkOverflow)),
+            ("NUL in extension", "5;\0\r\n", Some(V::ChunkExtension)),
+            ("extension too large", "5;0123456789abcdefg\r\n", Some(V::ChunkExtensionsTooLarge)),
+            (
+                "extensions too large together",
+                "1;12345678\r\na\r\n1;12345678\r\na\r\n",
+                Some(V::ChunkExtensionsTooLarge),
+            ),
+            ("trailer names a length", "0\r\nContent-length: 5\r\n\r\n", Some(V::TrailerForbidden)),
+            (
+                "trailer names a coding",
+                "0\r\nTransfer-Encoding: x\r\n\r\n",
+                Some(V::TrailerForbidden),
+            ),
+            ("trailer names a host", "0\r\nhost: x\r\n\r\n", Some(V::TrailerForbidden)),
+            ("trailer names trailers", "0\r\nTrailer: x\r\n\r\n", Some(V::TrailerForbidden)),
+            ("trailer fold", "0\r\nX: a\r\n b\r\n\r\n", Some(V::ObsFold)),
+            ("trailer without colon", "0\r\nX\r\n\r\n", Some(V::FieldName)),
+            ("trailer without name", "0\r\n: a\r\n\r\n", Some(V::FieldName)),
+            ("trailer space", "0\r\nX : a\r\n\r\n", Some(V::SpaceBeforeColon)),
+            ("trailer bare LF", "0\r\nX: a\n\r\n", Some(V::BareLf)),
+            ("trailer bare CR", "0\r\nX: a\rb\r\n\r\n", Some(V::BareCr)),
+            ("trailer NUL", "0\r\nX: \0\r\n\r\n", Some(V::Nul)),
+            ("trailer control", "0\r\nX: \x02\r\n\r\n", Some(V::Control)),
+            ("end with bare LF", "0\r\n\n", Some(V::BareLf)),
+            ("end with bare CR", "0\r\n\rX", Some(V::BareCr)),
+            (
+                "trailers too large",
+                "0\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n",
+                Some(V::TrailersTooLarge),
+            ),
+            (
+                "too many trailers",
+                "0\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\na:\r\n\r\n",
+                Some(V::TrailersTooLarge),
+            ),
+        ] {
+            let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let stream = format!("{head}{body}");
+            let mut scanner = scanner();
+            let found = match scanner.feed(stream.as_bytes()) {
+                Scan::Bad { at, what, in_head } => {
+                    assert!(!in_head && at >= head.len(), "{case}: {at} {in_head}");
+                    Some(what)
+                }
+                other => {
+                    assert_eq!(other, Scan::Pass, "{case}");
+                    assert!(scanner.between_messages(), "{case}: ended");
+                    None
+                }
+            };
+            assert_eq!(found, want, "{case}: {body:?}");
+            assert_eq!(scanner.heads(), 1, "{case}");
+        }
+    }
+
+    #[test]
+    fn pipelined_messages_are_each_checked() {
+        let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nGET ";
+        let stream = format!("{get}{post}{get}GET / HTTP/1.1\r\n\r\n{get}");
+        let mut scanner = scanner();
+        let bad = get.len() * 2 + post.len();
+        let want = Scan::Bad { at: bad, what: Violation::NoHost, in_head: true };
+        assert_eq!(scanner.feed(stream.as_bytes()), want);
+        assert_eq!(scanner.heads(), 4);
+        let again = Scan::Bad { at: 0, what: Violation::NoHost, in_head: true };
+        assert_eq!(scanner.feed(get.as_bytes()), again, "a broken connection stays broken");
+        assert_eq!(scanner.heads(), 4);
+    }
+
+    #[test]
+    fn a_few_empty_lines_may_come_before_a_request() {
+        let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        assert_eq!(violation(format!("\r\n\r\n{get}\r\n{get}").as_bytes()), None);
+        let many = format!("{}{get}", "\r\n".repeat(5));
+        assert_eq!(violation(many.as_bytes()), Some(Violation::RequestLine));
+        assert_eq!(violation(format!("\n{get}").as_bytes()), Some(Violation::BareLf));
+        assert_eq!(violation(format!("\rG{get}").as_bytes()), Some(Violation::RequestLine));
+        let mut scanner = scanner();
+        assert_eq!(scanner.feed(b"\r"), Scan::Partial { from: 0 });
+        assert!(!scanner.in_head());
+    }
+
+    #[test]
+    fn an_incomplete_head_is_held_back_from_its_beginning() {
+        let mut scanner = scanner();
+        let get = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let (first, second) = (get.len() + 5, get.len() * 2);
+        let stream = [&get[..], &get[..]].concat();
+        assert_eq!(scanner.feed(&stream[..first]), Scan::Partial { from: get.len() });
+        assert!(scanner.in_head());
+        assert_eq!(scanner.heads(), 1);
+        assert_eq!(scanner.feed(&stream[get.len()..second]), Scan::Pass);
+        assert_eq!(scanner.heads(), 2);
+        assert!(scanner.between_messages());
+    }
+
+    #[test]
+    fn upgrades_stop_the_scan_until_they_are_decided() {
+        for (case, fields, want) in [
+            ("websocket", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", true),
+            ("two lines", "Upgrade: h2c\r\nConnection: UPGRADE\r\nUpgrade: a\r\n", true),
+            ("h2c only", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", false),
+            ("no Connection", "Upgrade: websocket\r\n", false),
+            ("no Upgrade", "Connection: upgrade\r\n", false),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            let stream = format!("{head}\0\0");
+            let mut scanner = scanner();
+            let found = scanner.feed(stream.as_bytes());
+            if !want {
+                assert!(matches!(found, Scan::Bad { .. }), "{case}: {found:?}");
+                continue;
+            }
+            assert_eq!(found, Scan::Upgrade { at: head.len() }, "{case}");
+            assert_eq!(scanner.feed(b"\0\0"), Scan::Upgrade { at: 0 }, "{case}: undecided");
+            scanner.tunnel();
+            assert_eq!(scanner.feed(b"\0\0"), Scan::Pass, "{case}: tunnelled");
+        }
+        let old = b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(scanner().feed(old), Scan::Pass, "HTTP/1.0 cannot be upgraded");
+    }
+
+    #[test]
+    fn a_refused_upgrade_leaves_requests_to_scan() {
+        let head = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\
+            Content-Length: 2\r\n\r\nab";
+        let mut scanner = scanner();
+        assert_eq!(scanner.feed(head), Scan::Upgrade { at: head.len() });
+        scanner.resume();
+        let scan = scanner.feed(b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(scan, Scan::Bad { at: 0, what: Violation::NoHost, in_head: true });
+        assert_eq!(scanner.heads(), 2);
+    }
+
+    #[test]
+    fn every_violation_has_a_status_that_refuses() {
+        for (what, status) in [
+            (Violation::RequestLine, 400),
+            (Violation::LengthAndCoding, 400),
+            (Violation::TargetTooLong, 414),
+            (Violation::HeadTooLarge, 431),
+            (Violation::TooManyFields, 431),
+            (Violation::UnknownCoding, 501),
+            (Violation::Version, 505),
+            (Violation::Surplus, 502),
+        ] {
+            assert_eq!(what.status(), status, "{}", what.reason());
+        }
+    }
+}

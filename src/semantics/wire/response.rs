@@ -215,3 +215,165 @@ fn status_line(line: &[u8]) -> Result<(u16, bool), Violation> {
     }
     Ok((status, old_version))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a response ended, as the upstream room would ask.
+    #[derive(Debug, PartialEq, Eq)]
+    enum End {
+        Exact,
+        ToClose,
+        Open,
+        Tunnel,
+        Bad(Violation),
+    }
+    use End::{Bad, Exact, Open, ToClose};
+
+    fn end(method: &Method, upgrade: bool, stream: &str) -> End {
+        let mut scanner = ResponseScanner::new(WireLimits::default());
+        scanner.expect(method, upgrade);
+        match scanner.feed(stream.as_bytes()) {
+            Scan::Bad { what, .. } => Bad(what),
+            Scan::Pass if scanner.complete() => Exact,
+            Scan::Pass if scanner.reads_to_close() => ToClose,
+            Scan::Pass if scanner.tunnelled() => End::Tunnel,
+            Scan::Pass | Scan::Partial { .. } => Open,
+            Scan::Upgrade { .. } => panic!("no upgrade in responses"),
+        }
+    }
+
+    #[test]
+    fn status_lines() {
+        for (case, line, want) in [
+            ("plain", "HTTP/1.1 200 OK", Exact),
+            ("empty reason", "HTTP/1.1 200 ", Exact),
+            ("no reason", "HTTP/1.1 200", Exact),
+            ("reason with obs-text", "HTTP/1.1 404 Pas trouv\u{e9}", Exact),
+            ("old version", "HTTP/1.0 200 OK", Exact),
+            ("unknown status", "HTTP/1.1 799 Odd", Exact),
+            ("version 2", "HTTP/2.0 200 OK", Bad(Violation::StatusLine)),
+            ("no version", "200 OK", Bad(Violation::StatusLine)),
+            ("ICY", "ICY 200 OK", Bad(Violation::StatusLine)),
+            ("two digits", "HTTP/1.1 20 OK", Bad(Violation::StatusLine)),
+            ("four digits", "HTTP/1.1 2000 OK", Bad(Violation::StatusLine)),
+            ("below 100", "HTTP/1.1 099 No", Bad(Violation::StatusLine)),
+            ("letters", "HTTP/1.1 2xx OK", Bad(Violation::StatusLine)),
+            ("two spaces", "HTTP/1.1  200 OK", Bad(Violation::StatusLine)),
+            ("NUL in reason", "HTTP/1.1 200 \0", Bad(Violation::StatusLine)),
+            ("CR in reason", "HTTP/1.1 200 a\rb", Bad(Violation::StatusLine)),
+            ("empty line before", "\r\nHTTP/1.1 200 OK", Bad(Violation::StatusLine)),
+        ] {
+            let stream = format!("{line}\r\nContent-Length: 0\r\n\r\n");
+            assert_eq!(end(&Method::GET, false, &stream), want, "{case}: {line:?}");
+        }
+    }
+
+    #[test]
+    fn framing() {
+        use Violation as V;
+        for (case, stream, want) in [
+            ("length", "200 OK\r\nContent-Length: 2\r\n\r\nab", Exact),
+            ("length short", "200 OK\r\nContent-Length: 3\r\n\r\nab", Open),
+            ("length surplus", "200 OK\r\nContent-Length: 1\r\n\r\nab", Bad(V::Surplus)),
+            ("chunked", "200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", Exact),
+            (
+                "chunked surplus",
+                "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\na",
+                Bad(V::Surplus),
+            ),
+            ("chunked badly", "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\na", Bad(V::BareLf)),
+            (
+                "odd trailer value",
+                "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \x01\r\n\r\n",
+                Exact,
+            ),
+            ("to close", "200 OK\r\n\r\nabc", ToClose),
+            ("other coding", "200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc", ToClose),
+            ("chunked not last", "200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nabc", ToClose),
+            ("empty coding", "200 OK\r\nTransfer-Encoding:\r\n\r\nabc", ToClose),
+            (
+                "others then chunked",
+                "200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                Bad(V::UnknownCoding),
+            ),
+            (
+                "chunked twice",
+                "200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+                Bad(V::Coding),
+            ),
+            (
+                "comma after chunked",
+                "200 OK\r\nTransfer-Encoding: chunked,\r\n\r\n",
+                Bad(V::Coding),
+            ),
+            (
+                "two codings",
+                "200 OK\r\nTransfer-Encoding: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Bad(V::SeveralCodings),
+            ),
+            (
+                "both",
+                "200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+                Bad(V::LengthAndCoding),
+            ),
+            (
+                "two lengths",
+                "200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+                Bad(V::SeveralLengths),
+            ),
+            ("bad length", "200 OK\r\nContent-Length: 1,1\r\n\r\na", Bad(V::Length)),
+            ("no content", "204 No Content\r\n\r\n", Exact),
+            ("no content, surplus", "204 No Content\r\n\r\nx", Bad(V::Surplus)),
+            ("not modified", "304 Not Modified\r\nContent-Length: 5\r\n\r\n", Exact),
+            ("interim", "100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: a\r\n\r\n", Open),
+            ("interim, final", "100 Continue\r\n\r\nHTTP/1.1 204 No\r\n\r\n", Exact),
+            ("unasked 101", "101 Switching\r\nUpgrade: x\r\n\r\n", Bad(V::UnaskedUpgrade)),
+            ("odd value", "200 OK\r\nX: a\x01b\r\nContent-Length: 0\r\n\r\n", Exact),
+            ("NUL in value", "200 OK\r\nX: a\0b\r\n\r\n", Bad(V::Nul)),
+            ("bare CR in value", "200 OK\r\nX: a\rb\r\n\r\n", Bad(V::BareCr)),
+            ("bare LF", "200 OK\nX: a\r\n\r\n", Bad(V::BareLf)),
+            ("obs-fold", "200 OK\r\nX: a\r\n b\r\n\r\n", Bad(V::ObsFold)),
+            ("space before colon", "200 OK\r\nX : a\r\n\r\n", Bad(V::SpaceBeforeColon)),
+        ] {
+            let stream = format!("HTTP/1.1 {stream}");
+            assert_eq!(end(&Method::GET, false, &stream), want, "{case}: {stream:?}");
+        }
+        let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        assert_eq!(end(&Method::GET, false, old), Bad(V::CodingInOldVersion));
+    }
+
+    #[test]
+    fn head_has_no_body_and_a_101_that_was_asked_for_is_a_tunnel() {
+        let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(end(&Method::HEAD, false, length), Exact);
+        let coding = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(end(&Method::HEAD, false, coding), Exact);
+        let close = "HTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(end(&Method::HEAD, false, close), Exact);
+        let switch = "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n\0\n\r";
+        assert_eq!(end(&Method::GET, true, switch), End::Tunnel);
+        let refused = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(end(&Method::GET, true, refused), Exact);
+    }
+
+    #[test]
+    fn bytes_that_nobody_asked_for_are_a_surplus() {
+        let mut scanner = ResponseScanner::new(WireLimits::default());
+        assert!(scanner.complete());
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        scanner.expect(&Method::GET, false);
+        assert!(!scanner.complete());
+        assert_eq!(scanner.feed(answer), Scan::Pass);
+        assert!(scanner.complete());
+        scanner.expect(&Method::HEAD, false);
+        assert_eq!(scanner.feed(answer), Scan::Pass);
+        assert!(scanner.complete());
+        let surplus = Scan::Bad { at: 0, what: Violation::Surplus, in_head: false };
+        assert_eq!(scanner.feed(answer), surplus);
+        assert!(!scanner.complete());
+        scanner.expect(&Method::GET, false);
+        assert_eq!(scanner.feed(answer), surplus, "a broken connection stays broken");
+    }
+}
