@@ -138,7 +138,7 @@ impl Connection {
         patience: Duration,
     ) -> Result<Response<Incoming>, Failed> {
         self.used = true;
-        self.wire.expect(request.method());
+        self.wire.expect(&request);
         let (parts, body) = request.into_parts();
         let body = Outgoing::new(body, &parts.headers, Arc::clone(&self.wire));
         let mut answer = pin!(self.sender.try_send_request(Request::from_parts(parts, body)));

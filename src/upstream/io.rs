@@ -17,7 +17,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use http::Method;
+use http::header::UPGRADE;
+use http::{Method, Request};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -74,8 +75,9 @@ struct Guarded {
     /// The place under `max_connections` that this connection takes.
     slot: Option<Slot>,
     scanner: ResponseScanner,
-    /// The request's method, until its first bytes are written: an answer before is unasked.
-    asked: Option<Method>,
+    /// Method and whether an upgrade is asked for, until the request's first bytes are written:
+    /// an answer before that is unasked.
+    asked: Option<(Method, bool)>,
     /// Bytes of the running exchange were read.
     received: bool,
     /// Bytes of the running exchange were written.
@@ -116,10 +118,11 @@ impl Wire {
         })
     }
 
-    /// A request with `method` comes next. Call before it is given to hyper.
-    pub(super) fn expect(&self, method: &Method) {
+    /// This request comes next. Call before it is given to hyper.
+    pub(super) fn expect<B>(&self, request: &Request<B>) {
+        let upgrade = request.headers().contains_key(UPGRADE);
         let mut guarded = self.guarded.lock();
-        guarded.asked = Some(method.clone());
+        guarded.asked = Some((request.method().clone(), upgrade));
         guarded.received = false;
         guarded.wrote = false;
     }
@@ -283,8 +286,8 @@ impl Guarded {
 
     /// Before the first byte of a request goes out, its answer is awaited.
     fn begin_write(&mut self) -> io::Result<&mut Stream> {
-        if let Some(method) = self.asked.take() {
-            self.scanner.expect(&method);
+        if let Some((method, upgrade)) = self.asked.take() {
+            self.scanner.expect(&method, upgrade);
         }
         self.stream.as_mut().ok_or_else(closed)
     }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::header::UPGRADE;
 use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -176,14 +175,9 @@ impl Pool {
         mut connection: Box<Connection>,
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, Failed> {
-        let asks_upgrade = request.headers().contains_key(UPGRADE);
         let answer = connection.exchange(request, to.first_byte_timeout).await?;
         let metrics = Arc::clone(&self.0.metrics);
         let lease = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            if !asks_upgrade {
-                let error = UpstreamError::Malformed("101 without being asked");
-                return Err(Failed { error, unsent: None, wrote: true, received: true });
-            }
             connection.release();
             None
         } else {

@@ -47,6 +47,7 @@ async fn bodies_stream_both_ways_with_their_trailers() {
         .await;
         assert_eq!(peer.read(expected.len() - 8).await, &expected.as_bytes()[8..]);
         peer.say("1\r\nB\r\n0\r\nX-End: yes\r\n\r\n").await;
+        peer.head().await;
     })
     .await;
     let (pool, metrics) = pool();

@@ -269,24 +269,25 @@ async fn an_event_stream_may_pause_for_as_long_as_it_is_given() {
 async fn a_request_that_breaks_off_resets_the_connection() {
     for sized in [false, true] {
         let (tell, told) = oneshot::channel();
-        let tell = Arc::new(parking_lot::Mutex::new(Some(tell)));
+        let (feed, body) = fed();
+        feed.send(data("abc")).unwrap();
+        let tell = Arc::new(parking_lot::Mutex::new(Some((feed, tell))));
         let origin = Origin::start(move |_, mut peer| {
             let tell = Arc::clone(&tell);
             async move {
                 peer.head().await;
-                let end = peer.rest().await;
-                tell.lock().take().unwrap().send(end).unwrap();
+                assert!(peer.read(3).await.starts_with(if sized { b"abc" } else { b"3\r\n" }));
+                let (feed, tell) = tell.lock().take().unwrap();
+                let _: Result<_, _> = feed.send(Err("the client went away".into()));
+                tell.send(peer.rest().await).unwrap();
             }
         })
         .await;
         let (pool, metrics) = pool();
-        let (feed, body) = fed();
         let mut asked = request(Method::POST, body);
         if sized {
             asked.headers_mut().insert("content-length", "100".parse().unwrap());
         }
-        feed.send(data("abc")).unwrap();
-        feed.send(Err("the client went away".into())).unwrap();
         let error = fetch(&pool, &origin.upstream(), asked).await.unwrap_err();
         let UpstreamError::RequestBody(source) = &error else { panic!("{error}") };
         assert_eq!(source.to_string(), "the client went away");
