@@ -68,6 +68,8 @@ pub struct Conn {
     fault_at: AtomicU64,
     fault: OnceLock<Fault>,
     body_fault: OnceLock<Fault>,
+    /// The number of the last request that asked for an upgrade; 0: none.
+    upgrade_at: AtomicU64,
     upgrade: AtomicU8,
     broken_off: AtomicBool,
     close: AtomicBool,
@@ -85,6 +87,7 @@ impl Conn {
             fault_at: AtomicU64::new(0),
             fault: OnceLock::new(),
             body_fault: OnceLock::new(),
+            upgrade_at: AtomicU64::new(0),
             upgrade: AtomicU8::new(Upgrade::Refused as u8),
             broken_off: AtomicBool::new(false),
             close: AtomicBool::new(false),
@@ -98,7 +101,11 @@ impl Conn {
     pub fn next_request(&self) -> Option<Fault> {
         let number = self.requests.load(Ordering::Relaxed) + 1; // one task calls: no race
         self.requests.store(number, Ordering::Relaxed);
-        if self.fault_at.load(Ordering::Acquire) == number { self.fault.get().copied() } else { None }
+        if self.fault_at.load(Ordering::Acquire) == number {
+            self.fault.get().copied()
+        } else {
+            None
+        }
     }
 
     /// Proxy: what became of the running request's body, when reading it failed. The connection
@@ -107,9 +114,15 @@ impl Conn {
         self.body_fault.get().copied()
     }
 
-    /// Proxy: says early whether the upgrade that the running request asked for takes place. The
-    /// server does so by the answer's status when the proxy has not.
+    /// Says whether the upgrade that the running request asked for takes place; nothing happens
+    /// when it asked for none or is decided. The proxy may do so early; else the server does, by
+    /// the answer's status.
     pub fn decide_upgrade(&self, accepted: bool) {
+        let asked_at = self.upgrade_at.load(Ordering::Acquire);
+        if self.upgrade() != Upgrade::Undecided || self.requests.load(Ordering::Relaxed) != asked_at
+        {
+            return; // a later, pipelined request may have asked: its own answer decides
+        }
         let decided = if accepted { Upgrade::Accepted } else { Upgrade::Refused };
         self.upgrade.store(decided as u8, Ordering::Release);
         if let Some(reader) = self.waiting.lock().take() {
@@ -147,8 +160,10 @@ impl Conn {
         }
     }
 
-    /// Server: a request for an upgrade was read; nothing more is until the proxy decides.
-    pub fn ask_upgrade(&self) {
+    /// Server: request number `number` (1-based) asks for an upgrade; nothing is read behind it
+    /// until that is decided.
+    pub fn ask_upgrade(&self, number: u64) {
+        self.upgrade_at.store(number, Ordering::Release);
         self.upgrade.store(Upgrade::Undecided as u8, Ordering::Release);
     }
 
@@ -201,12 +216,15 @@ mod tests {
     fn a_decided_upgrade_wakes_its_reader() {
         let conn = Conn::new(None, true);
         assert_eq!(conn.upgrade(), Upgrade::Refused, "nothing was asked");
-        conn.ask_upgrade();
-        assert_eq!(conn.poll_upgrade(Waker::noop()), Upgrade::Undecided);
+        conn.ask_upgrade(2);
+        conn.next_request();
+        conn.decide_upgrade(true);
+        assert_eq!(conn.poll_upgrade(Waker::noop()), Upgrade::Undecided, "not the first's to say");
+        conn.next_request();
         conn.decide_upgrade(true);
         assert!(conn.waiting.lock().is_none(), "the reader was taken out and woken");
         assert_eq!(conn.poll_upgrade(Waker::noop()), Upgrade::Accepted);
-        conn.ask_upgrade();
+        conn.ask_upgrade(3);
         assert_eq!(conn.upgrade(), Upgrade::Undecided, "each request is decided anew");
     }
 }

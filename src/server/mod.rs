@@ -1,12 +1,26 @@
 //! Listeners, workers and connections.
 //!
-//! - [`listeners`]: one SO_REUSEPORT socket a worker, and a clear word when the address is taken.
-//! - [`workers`]: a thread and a current-thread runtime each; accepting, draining, ending.
+//! - [`Listeners`]: one SO_REUSEPORT socket a worker, and a clear word when the address is taken.
+//! - [`Workers`]: a thread and a current-thread runtime each; accepting, draining, ending.
+//! - `worker`: what the connections of one worker share.
 //! - `connection`: one client connection: hyper, the service and what surrounds them.
 //! - `io`: the I/O wrapper that scans each byte before hyper sees it.
 //! - `timers`: idle, head, body and write time limits by a coarse clock of each worker.
 //!
 //! [`start`] is called by `cli::run` with something that can [`Serve`].
+
+mod connection;
+mod io;
+mod listeners;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod worker;
+mod workers;
+
+pub use listeners::{Listeners, ServerError};
+pub use worker::LimitsSource;
+pub use workers::{DrainReport, Workers, start};
 
 use std::error::Error;
 use std::future::Future;
@@ -23,6 +37,7 @@ pub trait Serve: Send + Sync + 'static {
     /// The body of an answer. An error breaks the answer off: the connection is reset.
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
         + Send
+        + Unpin
         + 'static;
 
     /// Answers one request. Calls [`Conn::next_request`] first. Dropped midway when the client
