@@ -101,7 +101,11 @@ impl Conn {
     pub fn next_request(&self) -> Option<Fault> {
         let number = self.requests.load(Ordering::Relaxed) + 1; // one task calls: no race
         self.requests.store(number, Ordering::Relaxed);
-        if self.fault_at.load(Ordering::Acquire) == number { self.fault.get().copied() } else { None }
+        if self.fault_at.load(Ordering::Acquire) == number {
+            self.fault.get().copied()
+        } else {
+            None
+        }
     }
 
     /// Proxy: what became of the running request's body, when reading it failed. The connection
