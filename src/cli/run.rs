@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,9 +18,13 @@ use crate::config::{Live, Loaded};
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Events;
 use crate::observe::metrics::Metrics;
-use crate::proxy::service::Service;
-use crate::server::{self, Listeners, Workers};
+use crate::proxy::body::Body;
+use crate::proxy::conn::Conn;
+use crate::proxy::service;
+use crate::proxy::worker::Worker;
+use crate::server::{self, Listeners, Serve, Workers};
 use crate::sys;
+use crate::upstream::Pool;
 
 /// What the store may take to write out what it has been given.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -119,7 +125,10 @@ fn start_workers(listeners: Listeners, rooms: &Rooms) -> Result<Workers, String>
     let limits = move || live.current().limits.clone();
     let metrics = house.metrics.clone();
     let shared = rooms.upstreams.clone();
-    let make = move |id| Arc::new(Service::new(id, house.clone(), &shared));
+    let make = move |id| {
+        let pool = Pool::new(id, &shared, house.metrics.clone());
+        Arc::new(Service(Worker::new(id, house.clone(), pool)))
+    };
     server::start(listeners, limits, &metrics, make).map_err(|error| chain(&error))
 }
 
@@ -188,5 +197,20 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// A worker of the data plane as the server calls it.
+struct Service(Arc<Worker>);
+
+impl Serve for Service {
+    type Body = Body;
+
+    fn call(
+        &self,
+        conn: &Arc<Conn>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        service::call(&self.0, conn, request)
     }
 }

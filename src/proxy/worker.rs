@@ -9,18 +9,19 @@ use parking_lot::Mutex;
 use crate::cache::flight::Flights;
 use crate::cache::tiers::Tiers;
 use crate::cache::uncacheable::Uncacheable;
+use crate::config::Live;
 use crate::config::snapshot::{self, Snapshot};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
-use crate::semantics::storable::{ClientDirectives, Policy};
+use crate::semantics::policy::{ClientDirectives, Policy};
 use crate::upstream::Pool;
 
 /// What all workers share.
 pub struct House {
     /// The running configuration.
-    pub live: Arc<ArcSwap<Snapshot>>,
+    pub live: Arc<Live>,
     /// What is stored.
     pub tiers: Arc<Tiers>,
     /// What is being fetched.
@@ -80,7 +81,7 @@ pub struct Worker {
 impl Worker {
     /// Worker number `id`.
     pub fn new(id: usize, house: Arc<House>, pool: Pool) -> Arc<Self> {
-        let mut cached = arc_swap::Cache::new(house.live.clone());
+        let mut cached = house.live.cached();
         let view = View::of(cached.load().clone());
         Arc::new(Self { id, house, pool, view: Mutex::new((cached, view)) })
     }
