@@ -281,7 +281,11 @@ impl File {
         let mut paths = Vec::new();
         for name in SECTIONS {
             for key in file.section(name).map_or(&[][..], Section::keys) {
-                paths.push(if name.is_empty() { (*key).to_owned() } else { format!("{name}.{key}") });
+                paths.push(if name.is_empty() {
+                    (*key).to_owned()
+                } else {
+                    format!("{name}.{key}")
+                });
             }
         }
         paths

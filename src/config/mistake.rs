@@ -132,15 +132,23 @@ impl SourceText {
     /// A mistake at the bytes of `span`, with the line shown unless it may hold a secret.
     pub fn mistake(&self, span: Range<usize>, what: impl Into<String>) -> Mistake {
         let (line, column, content) = self.locate(span.start);
-        let secret = content.contains("token") || content.contains("secret");
-        let excerpt = (!secret && !content.trim().is_empty()).then(|| {
-            let margin = line.to_string();
-            let room = content.chars().count().saturating_sub(column - 1);
-            let marked = self.text.get(span).map_or(1, |s| s.lines().next().unwrap_or("").chars().count());
-            let (pad, marks) = (" ".repeat(column - 1), "^".repeat(marked.clamp(1, room.max(1))));
-            format!("  {margin} | {content}\n  {} | {pad}{marks}", " ".repeat(margin.len()))
-        });
+        let marked = self.text.get(span).and_then(|text| text.lines().next());
+        let excerpt = excerpt(content, line, column, marked.map_or(1, |m| m.chars().count()));
         Mistake { place: self.place_at(line, column), what: what.into(), excerpt }
+    }
+
+    /// A mistake at `place`, which may be in this text.
+    pub fn mistake_at(&self, place: &Place, what: impl Into<String>) -> Mistake {
+        let excerpt = match place {
+            Place::File(FilePlace { line, column, .. }) if *line > 0 => {
+                let content = self.text.lines().nth(line - 1).unwrap_or("");
+                let rest = content.chars().skip(column - 1).collect::<String>();
+                let value = rest.split(" #").next().unwrap_or("").trim_end();
+                excerpt(content, *line, *column, value.chars().count())
+            }
+            _ => None,
+        };
+        Mistake { place: place.clone(), what: what.into(), excerpt }
     }
 
     fn place_at(&self, line: usize, column: usize) -> Place {
@@ -158,11 +166,27 @@ impl SourceText {
     }
 }
 
+/// The line with a mark of `width` characters below it; `None` where it may hold a secret.
+fn excerpt(content: &str, line: usize, column: usize, width: usize) -> Option<String> {
+    if content.trim().is_empty() || content.contains("token") || content.contains("secret") {
+        return None;
+    }
+    let margin = line.to_string();
+    let room = (content.chars().count() + 1).saturating_sub(column).max(1);
+    let (pad, marks) = (" ".repeat(column.saturating_sub(1)), "^".repeat(width.clamp(1, room)));
+    Some(format!("  {margin} | {content}\n  {} | {pad}{marks}", " ".repeat(margin.len())))
+}
+
 /// The name among `known` that `name` was probably meant to be.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
