@@ -1,5 +1,6 @@
 //! What the admin port asks, answered by the real rooms.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,7 +86,9 @@ impl Control for Office {
         Box::pin(async move {
             match tokio::task::spawn_blocking(move || live.reload()).await {
                 Ok(Ok(diff)) => Ok(ReloadAnswer {
-                    changed: diff.changes.iter().map(ToString::to_string).collect(),
+                    changed: (diff.changes.iter())
+                        .map(|one| format!("{}: {} -> {}", one.key, one.old, one.new))
+                        .collect(),
                 }),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("the reload did not come to an end".to_owned()),
@@ -94,6 +97,12 @@ impl Control for Office {
     }
 
     fn config(&self) -> String {
-        effective::text(&self.live.current())
+        let mut text = String::new();
+        for entry in effective::entries(&self.live.current()) {
+            if let Some(value) = entry.value {
+                let _ = writeln!(text, "{} = {value}", entry.key);
+            }
+        }
+        text
     }
 }

@@ -70,6 +70,7 @@ fn serve(loaded: Loaded) -> Result<(), String> {
     let log = Arc::new(log);
     let listeners = Listeners::bind(snapshot.listen, snapshot.workers)
         .map_err(|error| chain(&error))?;
+    let bound = admin::bind(snapshot.admin.listen).map_err(|error| chain(&error))?;
     let back_room = back_room()?;
     let mut signals = Signals::new(&back_room)?;
     let live = Live::start(loaded, metrics.clone(), back_room.handle());
@@ -77,9 +78,9 @@ fn serve(loaded: Loaded) -> Result<(), String> {
     let workers = start_workers(listeners, &rooms)?;
     follow_changes(back_room.handle(), &live, events, log.clone());
     let office = Arc::new(Office::new(live.clone(), metrics.clone(), rooms.clone()));
-    let admin = back_room
-        .block_on(admin::serve(snapshot.admin.listen, office.clone(), settings(&live), &metrics))
-        .map_err(|error| chain(&error))?;
+    let admin =
+        admin::serve(bound, back_room.handle(), office.clone(), settings(&live), metrics.clone())
+            .map_err(|error| chain(&error))?;
     say_error(format_args!("listening proxy={} admin={}", workers.addr(), admin.addr()));
     back_room.block_on(signals.wait());
     office.draining();
@@ -132,9 +133,9 @@ fn start_workers(listeners: Listeners, rooms: &Rooms) -> Result<Workers, String>
     server::start(listeners, limits, &metrics, make).map_err(|error| chain(&error))
 }
 
-fn settings(live: &Arc<Live>) -> impl Fn() -> crate::config::snapshot::Admin + Send + Sync + use<> {
+fn settings(live: &Arc<Live>) -> admin::Settings {
     let live = live.clone();
-    move || live.current().admin.clone()
+    Arc::new(move || live.current().admin.clone())
 }
 
 /// What follows a configuration that took effect, a rotated log and a stepped clock.
