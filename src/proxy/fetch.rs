@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
 use http::{HeaderName, Method};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -19,7 +20,7 @@ use crate::proxy::forward;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::freshness::{self, Failure};
+use crate::semantics::reuse::{self, Failure};
 use crate::semantics::vary;
 use crate::upstream::RequestBody;
 
@@ -75,7 +76,7 @@ pub async fn fetch(
     primary: &[u8],
     mut wanted: Wanted,
 ) -> Result<Answer, ProxyError> {
-    if wanted.stale.is_none() && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_preconditions) {
+    if wanted.stale.is_none() && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_if_match) {
         // An answer without the whole body fills nothing (RFC 9111 §3.3; parts come later).
         let private = forward::pass(worker, ask, RequestBody::Empty, None, "partial").await?;
         let decision = wanted.decision(Outcome::Miss);
@@ -162,7 +163,7 @@ fn launch(
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
     let pseudonym = &worker.house.pseudonym;
-    let stored = wanted.stale.as_ref().map(|found| &found.entry.stored);
+    let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
     let build = |stored| {
         let fields = forward::fields_to_fill(ask, pseudonym, stored);
         forward::request(ask, Method::GET, fields, RequestBody::Empty)
@@ -172,9 +173,12 @@ fn launch(
         worker: worker.clone(),
         view: ask.view.clone(),
         primary: Bytes::copy_from_slice(primary),
-        asked: ask.asked.clone(),
+        asked: ask.asked,
         request_fields: ask.head.headers.clone(),
         gzip: ask.takes_gzip(),
+        origin_codes: (wanted.varies.as_ref())
+            .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))
+            || wanted.stale.as_ref().is_some_and(|found| !found.entry.compressible),
         stale: wanted.stale.clone(),
         unconditional: stored.is_some().then(|| build(None)),
     };
@@ -242,7 +246,7 @@ fn stale(worker: &Arc<Worker>, ask: &Ask, wanted: &Wanted, failure: Failure) -> 
     let found = wanted.stale.as_ref()?;
     let now = clock::now();
     let stored = &found.entry.stored;
-    if !freshness::may_serve_stale(stored, &ask.asked, &ask.view.policy, failure, now) {
+    if !reuse::may_serve_stale(stored, &ask.asked, &ask.view.policy, failure, now) {
         return None;
     }
     let mut decision = wanted.decision(Outcome::Stale);

@@ -106,6 +106,8 @@ pub struct Plan {
     pub request_fields: HeaderMap,
     /// The leader's client takes gzip.
     pub gzip: bool,
+    /// The origin has answered for this URL in codings of its own.
+    pub origin_codes: bool,
     /// The stored response that is validated.
     pub stale: Option<Found>,
     /// The same request without validators, for an origin that validates something else.
@@ -168,10 +170,11 @@ struct Arrived {
 async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
     let update = arrived.response.headers();
     let entry = &stale.entry;
-    if !validation::matches_304(&entry.stored, update) {
+    let held = entry.fields.to_map(8);
+    if !validation::matches_304(&held, update) {
         return false;
     }
-    let merged = validation::merge_304(&entry.fields.to_map(8), update);
+    let merged = validation::merge_304(&held, update);
     let refreshed = storable::refreshed(
         &entry.stored,
         &merged,
@@ -180,12 +183,17 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
         arrived.asked_at,
         arrived.at,
     );
-    let Ok(stored) = refreshed else {
-        // What the origin says now forbids keeping it; what was validated may still be sent.
-        let key = stale.variant.as_ref().unwrap_or(&plan.primary);
-        plan.worker.house.tiers.remove(key);
-        fill.tell(Head::Shared(Arc::new(Shared::Validated(entry.clone()))));
-        return true;
+    let stored = match refreshed {
+        Ok(stored) => stored,
+        Err(why) => {
+            // What the origin says now forbids keeping it; what was validated is still sent.
+            if !why.by_request() {
+                let key = stale.variant.as_ref().unwrap_or(&plan.primary);
+                plan.worker.house.tiers.remove(key);
+            }
+            fill.tell(Head::Shared(Arc::new(Shared::Validated(entry.clone()))));
+            return true;
+        }
     };
     let fields = Fields::copied(&merged);
     let new = entry.refreshed(stored, fields, arrived.position);
@@ -259,7 +267,7 @@ fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
         arrived.asked_at,
         arrived.at,
     )
-    .map_err(|why| NotKept { word: why.as_str(), of_response: why.of_response() })?;
+    .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
     if encoding::is_event_stream(fields) {
         return Err(because("event-stream"));
     }
@@ -276,8 +284,11 @@ impl Arrived {
     }
 }
 
-fn varies(plan: &Plan, fields: &HeaderMap) -> Option<Varies> {
-    let VaryRule::On(names) = vary::parse(fields) else { return None };
+/// By what the response was selected. Larder answers for Accept-Encoding itself where it makes the
+/// codings, unless the origin makes some of this URL's.
+fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
+    let negotiates = compressible && plan.view.gzip && !plan.origin_codes;
+    let VaryRule::On(names) = vary::parse(fields, negotiates) else { return None };
     let mut values = Vec::with_capacity(64);
     vary::selecting_values(&names, &plan.request_fields, &mut values);
     Some(Varies { names, generation: random(), values: values.into() })
@@ -320,7 +331,7 @@ async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored
         gzip: coded.then(|| Stream::new(window, true)),
         id: entry_id(),
         segmented,
-        varies: varies(plan, &origin_fields),
+        varies: varies(plan, &origin_fields, compressible),
         origin_ns: arrived.origin_ns,
     };
     drop(origin_fields);

@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::cache::entry::Fields;
 use crate::clock;
 use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::worker::Worker;
-use crate::semantics::stored::Stored;
 use crate::semantics::{encoding, headers, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
 
@@ -39,22 +39,10 @@ pub fn fields(ask: &Ask, pseudonym: &str) -> HeaderMap {
 
 /// The same for a fetch whose answer is meant for the store: the whole representation, on the
 /// condition that it has changed where `stored` is being validated.
-pub fn fields_to_fill(ask: &Ask, pseudonym: &str, stored: Option<&Stored>) -> HeaderMap {
+pub fn fields_to_fill(ask: &Ask, pseudonym: &str, stored: Option<&Fields>) -> HeaderMap {
     let mut fields = fields(ask, pseudonym);
-    for name in ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since"] {
-        fields.remove(name);
-    }
-    fields.remove("range");
-    fields.remove("if-range");
-    if let Some(stored) = stored {
-        let validators = validation::conditional(stored);
-        if let Some(etag) = validators.if_none_match {
-            fields.insert(IF_NONE_MATCH, etag);
-        }
-        if let Some(modified) = validators.if_modified_since {
-            fields.insert(IF_MODIFIED_SINCE, modified);
-        }
-    }
+    let held = stored.map(|stored| stored.to_map(0)).unwrap_or_default();
+    validation::conditional(&held, &mut fields);
     fields
 }
 

@@ -77,7 +77,7 @@ impl Representation<'_> {
             return None;
         }
         let fields = &ask.head.headers;
-        let (etag, modified) = (self.stored.etag.as_ref(), self.stored.last_modified);
+        let (etag, modified) = (self.stored.etag.as_ref(), self.stored.modified());
         match validation::precondition(fields, etag, modified, true) {
             Precondition::NotModified => {
                 let mut response = self.head(ask, now);
@@ -169,10 +169,9 @@ fn part_of(ask: &Ask, entry: &Entry, response: &mut Response<Source>) -> Result<
     let Some(field) = request.get(RANGE).filter(|_| !ask.asked.is_head()) else {
         return Ok((0, len));
     };
-    let (etag, modified) = (entry.stored.etag.as_ref(), entry.stored.last_modified);
-    match range::resolve(field, request.get(IF_RANGE), etag, modified, len) {
+    match range::resolve(field, request.get(IF_RANGE), &entry.stored, len) {
         RangeAnswer::Whole => Ok((0, len)),
-        RangeAnswer::Part { start, end } => {
+        RangeAnswer::Part { start, end_inclusive: end } => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let value = format!("bytes {start}-{end}/{len}");
             if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {

@@ -20,7 +20,7 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::{View, Worker};
 use crate::proxy::{coding, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::freshness::{self, Reuse};
+use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::headers::ClientView;
 use crate::semantics::key;
 use crate::semantics::request::{self as http_request, Asked, Forwardable};
@@ -112,7 +112,7 @@ impl Walk<'_> {
             return upgrade::tunnel(self.worker, ask).await;
         }
         let has_body = !incoming.is_end_stream();
-        if !ask.asked.is_get_or_head() || has_body {
+        if !ask.asked.is_read() || has_body {
             return self.pass(ask, incoming, has_body).await;
         }
         self.build_key(ask);
@@ -125,7 +125,7 @@ impl Walk<'_> {
         let (found, fwd, detail) = match lookup {
             Lookup::Missing { variants } => {
                 let fwd = if variants.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
-                if ask.asked.only_if_cached() {
+                if ask.asked.only_if_cached(&ask.view.policy) {
                     return Err(ProxyError::NotCached);
                 }
                 return self.fetch(ask, Wanted::missing(fwd, variants)).await;
@@ -133,12 +133,12 @@ impl Walk<'_> {
             Lookup::Found(found) => {
                 let (stored, policy) = (&found.entry.stored, &ask.view.policy);
                 let forced = found.entry.last_forced();
-                match freshness::reuse(stored, &ask.asked, policy, forced, found.stale, now) {
+                match reuse::reuse(stored, &ask.asked, policy, found.stale, forced, now) {
                     Reuse::Fresh => {
                         return Ok(self.stored(ask, &found, Decision::new(Outcome::Hit)).await);
                     }
-                    Reuse::StaleAllowed(detail) => {
-                        let decision = Decision::new(Outcome::Stale).because(detail);
+                    Reuse::StaleAllowed => {
+                        let decision = Decision::new(Outcome::Stale).because("max-stale");
                         return Ok(self.stored(ask, &found, decision).await);
                     }
                     Reuse::WhileRevalidate => {
@@ -147,7 +147,7 @@ impl Walk<'_> {
                             Decision::new(Outcome::Stale).because("stale-while-revalidate");
                         return Ok(self.stored(ask, &found, decision).await);
                     }
-                    Reuse::OnlyIfCached => return Err(ProxyError::NotCached),
+                    Reuse::OnlyIfCached504 => return Err(ProxyError::NotCached),
                     Reuse::Validate(fwd, detail) => (found, fwd, detail),
                 }
             }
@@ -213,7 +213,7 @@ impl Walk<'_> {
         } else {
             RequestBody::Empty
         };
-        let (fwd, reason) = if ask.asked.is_get_or_head() {
+        let (fwd, reason) = if ask.asked.is_read() {
             (Fwd::Bypass, "request-body")
         } else {
             (Fwd::Method, "method")
