@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use crate::cache::codec;
-use crate::cache::disk::{Disk, Put};
+use crate::cache::disk::{Disk, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
@@ -50,8 +50,6 @@ pub enum Part {
     Gzip = 1,
 }
 
-type OnDisk = Box<dyn FnOnce(bool) + Send>;
-
 /// Something that lookups find already and that the disk has yet to get.
 pub struct ToDisk {
     key: Bytes,
@@ -78,7 +76,7 @@ pub struct Tiers {
     /// The disk tier.
     pub disk: Disk,
     /// What was invalidated.
-    pub purges: Arc<PurgeLog>,
+    pub purges: PurgeLog,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
     metrics: Arc<Metrics>,
@@ -86,7 +84,7 @@ pub struct Tiers {
 
 impl Tiers {
     /// Puts the tiers together.
-    pub fn new(memory: Memory, disk: Disk, purges: Arc<PurgeLog>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
         Self { memory, disk, purges, variant_lists: tokio::sync::Mutex::default(), metrics }
     }
 
@@ -167,17 +165,16 @@ impl Tiers {
     pub fn admit(&self, key: Bytes, mut entry: Entry) -> Result<(Arc<Entry>, ToDisk), Arc<Entry>> {
         let replaces = self.memory.get(&key).is_some() || self.disk.may_contain(&key);
         let mut ticket = None;
-        if replaces && self.disk.is_on() {
+        if replaces && self.has_disk() {
             // The copy on disk must not come back after a kill, so its key goes into the log
             // before the new copy is used.
-            match self.purges.replace(&key, entry.position) {
-                Ok(logged) => {
-                    entry.position = logged.position();
-                    entry.set_checked(logged.position());
-                    ticket = Some(logged);
-                }
-                Err(_) => return Err(Arc::new(entry)),
+            let logged = self.purges.supersede(&key);
+            if self.purges.admits(&logged, entry.position) != Verdict::Valid {
+                return Err(Arc::new(entry));
             }
+            entry.position = logged.position();
+            entry.set_checked(logged.position());
+            ticket = Some(logged);
         } else if self.purges.verdict(&key, entry.position, entry.position) != Verdict::Valid {
             return Err(Arc::new(entry));
         }
@@ -238,7 +235,7 @@ impl Tiers {
     }
 
     async fn write(&self, key: Bytes, slot: &Slot, on_disk: Option<OnDisk>) -> bool {
-        if !self.disk.is_on() {
+        if !self.has_disk() {
             return false;
         }
         match codec::encode(slot) {
@@ -295,9 +292,14 @@ impl Tiers {
         self.memory.capacity() / 16
     }
 
+    /// A disk tier takes what is stored now.
+    pub fn has_disk(&self) -> bool {
+        matches!(self.disk.state(), DiskState::Ready | DiskState::Recovering)
+    }
+
     /// True where a body of `len` bytes can be kept whole.
     pub fn can_keep(&self, len: u64) -> bool {
-        self.disk.is_on() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
+        self.has_disk() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
     }
 
     /// Ends the disk tier within `deadline`; nothing is looked up or stored any more.

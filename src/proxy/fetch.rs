@@ -84,7 +84,7 @@ pub async fn fetch(
     }
     let house = &worker.house;
     let max_wait = ask.view.snapshot.cache.max_wait;
-    let mut known = house.uncacheable.get(primary, clock::monotonic_ms());
+    let mut known = house.uncacheable.get(primary, clock::now());
     for leg in 0..=MAX_LEGS {
         // What is not shared anyway is not waited for.
         let alone = leg == MAX_LEGS || known.is_some() || ask.asked.authorised;

@@ -230,10 +230,7 @@ async fn answered(
         }
         Err(reason) => {
             if reason.of_response {
-                let until = clock::monotonic_ms().saturating_add(
-                    u64::try_from(plan.view.snapshot.cache.uncacheable_ttl.as_millis())
-                        .unwrap_or(u64::MAX),
-                );
+                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
                 house.uncacheable.insert(&plan.primary, reason.word, until);
                 if let Some(stale) = &plan.stale
                     && arrived.response.status().is_success()

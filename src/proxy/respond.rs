@@ -205,7 +205,7 @@ fn source(
             Source::Full(bytes.slice(at(from)..at(to).max(at(from))))
         }
         StoredBody::Segmented { len, segment } => {
-            let in_memory = *len <= tiers.memory_object_max() || !tiers.disk.is_on();
+            let in_memory = *len <= tiers.memory_object_max() || !tiers.has_disk();
             let extent = Extent { id: entry.id, part, segment: *segment, in_memory, from, to };
             Source::Segments(SegmentReader::new(tiers.clone(), extent))
         }
