@@ -2,3 +2,4 @@
 
 pub mod decision;
 pub mod time;
+pub mod wire;
