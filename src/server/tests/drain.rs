@@ -48,10 +48,10 @@ fn a_drain_under_load_loses_no_request() {
                     // where a reset cannot be prevented: only kept ones go on to the end.
                     let keep = n % 4 != 0;
                     while keep || !stop.load(Ordering::SeqCst) {
-                        match caller.call(path, keep)? {
-                            true => answered.fetch_add(1, Ordering::SeqCst),
-                            false => break,
-                        };
+                        if !caller.call(path, keep)? {
+                            break;
+                        }
+                        answered.fetch_add(1, Ordering::SeqCst);
                         if stop.load(Ordering::SeqCst) && caller.kept.is_none() {
                             break;
                         }

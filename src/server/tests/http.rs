@@ -28,7 +28,8 @@ fn pipelined_requests_are_answered_in_order() {
     for n in 0..50 {
         let body = format!("body {n}");
         let length = body.len();
-        all += &format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        all += "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: ";
+        all += &[&length.to_string(), "\r\n\r\n", &body].concat();
     }
     client.send(all);
     for n in 0..50 {
@@ -59,7 +60,7 @@ fn a_head_larger_than_one_read_is_held_back_until_it_is_whole() {
     let filler = "x".repeat(600);
     let mut head = String::from("GET / HTTP/1.1\r\nHost: a\r\n");
     for n in 0..80 {
-        head += &format!("X-{n}: {filler}\r\n");
+        head += &["X-", &n.to_string(), ": ", &filler, "\r\n"].concat();
     }
     client.send(&head);
     eventually("the head's bytes to be read", || {
@@ -188,4 +189,21 @@ fn every_worker_gets_connections() {
     assert_eq!(by_worker.len(), 4, "{by_worker:?}");
     assert_eq!(by_worker.values().sum::<usize>(), 200);
     assert_eq!(server.metrics.server.connections.get(), 200);
+}
+
+#[test]
+fn an_idle_connection_is_small_beside_hypers_buffers() {
+    use super::super::{connection, worker::Worker};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let size = runtime.block_on(async {
+        let worker = Worker::new(Metrics::new(1), Arc::new(generous), Arc::default());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let service = Arc::new(Service { worker: 0, shared: Server::new().shared.clone() });
+        let task = connection::serve(service, stream, peer, worker.enter().unwrap());
+        std::mem::size_of_val(&task)
+    });
+    println!("a connection's task takes {size} bytes");
+    assert!(size < 2048, "{size} bytes");
 }

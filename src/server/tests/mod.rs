@@ -38,11 +38,11 @@ pub(super) fn generous() -> Limits {
         head_fields: 100,
         uri_size: 8 << 10,
         body_size: 0,
-        header_timeout: Duration::from_secs(60),
-        body_timeout: Duration::from_secs(60),
-        write_timeout: Duration::from_secs(60),
-        idle_timeout: Duration::from_secs(60),
-        tunnel_timeout: Duration::from_secs(3600),
+        header_timeout: Duration::from_mins(1),
+        body_timeout: Duration::from_mins(1),
+        write_timeout: Duration::from_mins(1),
+        idle_timeout: Duration::from_mins(1),
+        tunnel_timeout: Duration::from_hours(1),
     }
 }
 
