@@ -54,9 +54,15 @@ pub(super) fn serve<S: Serve>(
             Poll::Ready(())
         })
         .await;
-        drop(watch);
-        if let Err(error) = connection.await {
-            debug!(%peer, error = &error as &dyn std::error::Error, "connection broke off");
+        match connection.await {
+            Ok(()) => {
+                if let Some(parked) = watch.take_parked() {
+                    let _ = parked.close_in_order().await;
+                }
+            }
+            Err(error) => {
+                debug!(%peer, error = &error as &dyn std::error::Error, "connection broke off");
+            }
         }
     }
 }
@@ -88,11 +94,13 @@ async fn answer<S: Serve>(busy: Busy<S>, request: Request<Incoming>) -> Response
     let mut response = serve.call(conn, request).await;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     conn.decide_upgrade(switching);
-    let last = conn.closes_after_answer() || watch.worker().draining_since() != 0;
+    // hyper closes, too, when a body is not read to its end, but does not say so.
+    let last =
+        conn.closes_after_answer() || watch.worker().draining_since() != 0 || watch.in_body();
     if last && !switching {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Answer { body, _busy: busy })
+    response.map(|body| Answer { body, busy })
 }
 
 /// A request under way; ends when its answer was handed over whole or given up.
@@ -114,7 +122,7 @@ impl<S> Drop for Busy<S> {
 /// An answer's body, which keeps its connection busy until it ends.
 struct Answer<S: Serve> {
     body: S::Body,
-    _busy: Busy<S>,
+    busy: Busy<S>,
 }
 
 impl<S: Serve> Body for Answer<S> {
@@ -125,7 +133,11 @@ impl<S: Serve> Body for Answer<S> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(_))) = frame {
+            self.busy.0.conn.break_off();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

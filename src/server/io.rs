@@ -25,6 +25,7 @@ use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::closing::{LINGER_BYTES, Parked};
 use super::timers::{Overdue, Phase};
 use super::worker::Registration;
 use crate::config::snapshot::Limits;
@@ -33,8 +34,6 @@ use crate::semantics::wire::{RequestScanner, Scan, WireLimits};
 
 /// Bytes read at once at most.
 const SCRATCH: usize = 64 << 10;
-/// Unread input thrown away at most before a connection is closed.
-const LINGER_BYTES: usize = 256 << 10;
 /// What hyper is given in place of a head that it must not see.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: larder.invalid\r\nConnection: close\r\n\r\n";
 
@@ -199,7 +198,8 @@ impl Socket {
     ) -> Option<Poll<io::Result<()>>> {
         let good = match scan {
             Scan::Pass => {
-                self.enter_once(Phase::Quiet);
+                let between = self.scanner.between_messages();
+                self.enter_once(if between { Phase::Quiet } else { Phase::BodyFlows });
                 bytes.len()
             }
             Scan::Partial { from } => {
@@ -488,13 +488,20 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let tunnel = self.mode == Mode::Tunnel;
-        if tunnel {
-            self.registration.watch().worker().metrics().server.tunnels.add(-1);
+        let watch = self.registration.watch();
+        if self.mode == Mode::Tunnel {
+            watch.worker().metrics().server.tunnels.add(-1);
         }
-        if self.end == End::Open && (!tunnel || self.conn.broken_off()) {
-            // An answer may be half sent: a clean end would pass for its whole.
-            let _ = self.stream.set_zero_linger();
+        match self.end {
+            // hyper may have ended well all the same: the one who ran it knows.
+            End::Open if self.mode != Mode::Tunnel && !self.conn.broken_off() => {
+                match Parked::of(&self.stream) {
+                    Ok(parked) => watch.park(parked),
+                    Err(_) => drop(self.stream.set_zero_linger()),
+                }
+            }
+            End::Open if self.conn.broken_off() => drop(self.stream.set_zero_linger()),
+            End::Open | End::Lingering(_) | End::Done => {}
         }
     }
 }

@@ -4,11 +4,13 @@
 //! - [`Workers`]: a thread and a current-thread runtime each; accepting, draining, ending.
 //! - `worker`: what the connections of one worker share.
 //! - `connection`: one client connection: hyper, the service and what surrounds them.
+//! - `closing`: the end of a connection that hyper lets go of.
 //! - `io`: the I/O wrapper that scans each byte before hyper sees it.
 //! - `timers`: idle, head, body and write time limits by a coarse clock of each worker.
 //!
 //! [`start`] is called by `cli::run` with something that can [`Serve`].
 
+mod closing;
 mod connection;
 mod io;
 mod listeners;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::closing::Parked;
 use super::worker::Worker;
 use crate::config::snapshot::Limits;
 
@@ -36,6 +37,8 @@ pub(super) enum Phase {
     Head,
     /// For more of a body.
     Body,
+    /// For nothing: a body has begun, and its bytes come as fast as they are taken.
+    BodyFlows,
     /// For its answer; the client has shut down its side.
     HalfClosed,
     /// For anything in a tunnel.
@@ -51,10 +54,11 @@ impl Phase {
         match value {
             1 => Self::Head,
             2 => Self::Body,
-            3 => Self::HalfClosed,
-            4 => Self::Tunnel,
-            5 => Self::Linger,
-            6 => Self::LingerTidy,
+            3 => Self::BodyFlows,
+            4 => Self::HalfClosed,
+            5 => Self::Tunnel,
+            6 => Self::Linger,
+            7 => Self::LingerTidy,
             _ => Self::Quiet,
         }
     }
@@ -95,6 +99,7 @@ pub(super) struct Watch {
     /// Woken because something may be overdue.
     nudged: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    parked: Mutex<Option<Parked>>,
 }
 
 impl Watch {
@@ -109,6 +114,7 @@ impl Watch {
             write_since: AtomicU64::new(0),
             nudged: AtomicBool::new(false),
             waker: Mutex::new(None),
+            parked: Mutex::new(None),
         }
     }
 
@@ -145,6 +151,21 @@ impl Watch {
     pub(super) fn enter(&self, phase: Phase) {
         self.since.store(self.worker.now(), Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the client is not known to have sent its request's body whole.
+    pub(super) fn in_body(&self) -> bool {
+        let phase = Phase::from_u8(self.phase.load(Ordering::Relaxed));
+        matches!(phase, Phase::Body | Phase::BodyFlows)
+    }
+
+    /// Keeps a connection that hyper let go of; see [`super::closing`].
+    pub(super) fn park(&self, parked: Parked) {
+        *self.parked.lock() = Some(parked);
+    }
+
+    pub(super) fn take_parked(&self) -> Option<Parked> {
+        self.parked.lock().take()
     }
 
     /// A wait to write begins now, if none has.
@@ -205,6 +226,7 @@ impl Watch {
             Phase::Head => {
                 (!busy && passed(since.max(idle_since), limits.header_timeout), Overdue::Head)
             }
+            Phase::BodyFlows => (false, Overdue::Body),
             Phase::Body => (passed(since, limits.body_timeout), Overdue::Body),
             Phase::HalfClosed => (passed(since, limits.idle_timeout), Overdue::HalfClosed),
             Phase::Tunnel => (passed(since, limits.tunnel_timeout), Overdue::Tunnel),

@@ -110,13 +110,10 @@ impl Worker {
         self.metrics.server.connections.add(1);
         let watch = Arc::new(Watch::new(Arc::clone(self)));
         let mut open = self.open.lock();
-        let slot = match open.free.pop() {
-            Some(slot) => slot,
-            None => {
-                open.slots.push(None);
-                open.slots.len() - 1
-            }
-        };
+        let slot = open.free.pop().unwrap_or(open.slots.len());
+        if slot == open.slots.len() {
+            open.slots.push(None);
+        }
         if let Some(place) = open.slots.get_mut(slot) {
             *place = Some(Arc::clone(&watch));
         }
