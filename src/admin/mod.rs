@@ -18,3 +18,6 @@ pub mod stats;
 
 pub use control::Control;
 pub use server::{AdminError, Bound, Server, Settings, bind, serve};
+
+#[cfg(test)]
+mod tests;

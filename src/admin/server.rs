@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -26,9 +27,12 @@ const HEADER_TIME: Duration = Duration::from_secs(15);
 /// How long a connection may live before it is asked to end, so that none that stands still
 /// holds its place; a scraper simply opens the next one.
 const LIFE: Duration = Duration::from_secs(50);
-/// And how long it may take to end.
-const LAST_ANSWER: Duration = Duration::from_secs(10);
-/// A request head at most, in bytes (431 beyond it).
+/// How long a request under way may take then, a purge's bound included.
+const LAST_ANSWER: Duration = Duration::from_secs(35);
+/// How long a connection without a request gets: hyper leaves a fresh one open (hyper#2730).
+const GRACE: Duration = Duration::from_millis(200);
+/// Bytes of a request head from which hyper refuses to read on (431); what one read brings beyond
+/// it may still pass.
 const HEAD_MAX: usize = 32 * 1024;
 
 /// Gives the settings in force: asked at each request, so that a changed token counts at once.
@@ -159,9 +163,16 @@ async fn connection(
     place: OwnedSemaphorePermit,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let busy = Arc::new(AtomicBool::new(false));
+    let busy_too = Arc::clone(&busy);
     let service = service_fn(move |request| {
-        let router = Arc::clone(&router);
-        async move { Ok::<_, Infallible>(router.answer(request, path).await) }
+        let (router, busy) = (Arc::clone(&router), Arc::clone(&busy_too));
+        async move {
+            busy.store(true, Ordering::Relaxed);
+            let answer = router.answer(request, path).await;
+            busy.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -177,7 +188,10 @@ async fn connection(
     };
     if asked_to_end {
         connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+        let ended = tokio::time::timeout(GRACE, connection.as_mut()).await.is_ok();
+        if !ended && busy.load(Ordering::Relaxed) {
+            let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+        }
     }
     drop(place);
 }
