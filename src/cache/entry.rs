@@ -27,18 +27,11 @@ pub struct Fields {
 impl Fields {
     /// Copies the fields of `map`.
     pub fn copied(map: &HeaderMap) -> Self {
-        Self::copied_from(map.iter())
-    }
-
-    /// Copies `fields`.
-    pub fn copied_from<'a>(
-        fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> + Clone,
-    ) -> Self {
-        let values: usize = fields.clone().map(|(_, value)| value.len()).sum();
+        let values: usize = map.values().map(HeaderValue::len).sum();
         let mut block = BytesMut::with_capacity(values);
         let mut bytes = 0;
-        let mut list = Vec::with_capacity(fields.clone().count());
-        for (name, value) in fields {
+        let mut list = Vec::with_capacity(map.len());
+        for (name, value) in map {
             block.extend_from_slice(value.as_bytes());
             let own = HeaderValue::from_maybe_shared(block.split().freeze());
             // The bytes were a valid value a moment ago, so this never falls back.

@@ -250,6 +250,13 @@ impl Tiers {
         self.disk.delete(key);
     }
 
+    /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
+    /// included, are not used any more, nor is what is being fetched now.
+    pub fn invalidate(&self, url: &[u8]) {
+        drop(self.purges.supersede(url));
+        self.remove(url);
+    }
+
     /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.
     pub async fn store_segment(
         &self,

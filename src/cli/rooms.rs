@@ -41,7 +41,7 @@ pub fn build(
     let snapshot = live.current();
     let (disk, hasher) = disk(&snapshot, metrics, handle);
     let memory = Memory::new(snapshot.cache.memory, hasher, metrics);
-    let purges = Arc::new(purges(&disk));
+    let purges = purges(&disk);
     metrics.show_tier("memory", Arc::new(MemoryView(memory.clone())));
     metrics.show_tier("disk", Arc::new(DiskView(disk.clone(), snapshot.cache.disk)));
     let tiers = Tiers::new(memory, disk, purges, metrics.clone());

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::request;
+use http::{HeaderValue, request};
 
 use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
 use crate::semantics::encoding;
 use crate::semantics::headers::ClientView;
-use crate::semantics::request::{Asked, Target};
+use crate::semantics::request::Asked;
 
 /// A valid request and what was found out about it.
 pub struct Ask {
@@ -17,12 +17,14 @@ pub struct Ask {
     pub view: Arc<View>,
     /// The connection that it came on.
     pub conn: Arc<Conn>,
-    /// Its head, as the client sent it.
+    /// Its head as the client sent it, but for hop-by-hop fields.
     pub head: request::Parts,
+    /// The protocols that it asks to be upgraded to.
+    pub upgrade: Option<HeaderValue>,
     /// What RFC 9111 makes of it.
     pub asked: Asked,
-    /// Where it goes, validated.
-    pub target: Target,
+    /// The authority it is addressed to, validated: the Host that is forwarded.
+    pub authority: String,
     /// The scheme and authority that the client used.
     pub client: ClientView,
     /// Body bytes that the client has sent, where there are any.

@@ -5,6 +5,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::proxy::conn::Fault;
+use crate::semantics::request;
 use crate::upstream::UpstreamError;
 
 /// Why Larder answers a request itself. Nothing of the request is echoed.
@@ -47,6 +48,15 @@ pub enum ProxyError {
 impl From<Fault> for ProxyError {
     fn from(fault: Fault) -> Self {
         Self::BadRequest { status: fault.status(), reason: fault.reason() }
+    }
+}
+
+impl From<request::BadRequest> for ProxyError {
+    fn from(bad: request::BadRequest) -> Self {
+        match bad.status() {
+            405 => Self::Method,
+            status => Self::BadRequest { status, reason: bad.as_str() },
+        }
     }
 }
 

@@ -175,6 +175,7 @@ fn launch(
         primary: Bytes::copy_from_slice(primary),
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
+        forced: wanted.fwd == Fwd::Request,
         gzip: ask.takes_gzip(),
         origin_codes: (wanted.varies.as_ref())
             .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))

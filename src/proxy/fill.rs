@@ -104,6 +104,8 @@ pub struct Plan {
     pub asked: Asked,
     /// The request's header fields as the origin gets them, for Vary.
     pub request_fields: HeaderMap,
+    /// A client's own directives forced this fetch.
+    pub forced: bool,
     /// The leader's client takes gzip.
     pub gzip: bool,
     /// The origin has answered for this URL in codings of its own.
@@ -560,7 +562,7 @@ impl<'a> Pump<'a> {
         entry.gzip = gzip;
         entry.compressible = filling.compressible;
         entry.id = filling.id;
-        if self.plan.asked.forces_fetch() {
+        if self.plan.forced {
             entry.set_forced(clock::now());
         }
         let primary = self.plan.primary.clone();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, EXPECT, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{ACCEPT_ENCODING, EXPECT, HOST, MAX_FORWARDS};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -17,23 +17,25 @@ use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::worker::Worker;
+use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::{encoding, headers, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
 
 /// Header fields of `ask` for the origin: end to end, the forwarding fields written anew, the
 /// codings reduced to those that Larder knows.
 pub fn fields(ask: &Ask, pseudonym: &str) -> HeaderMap {
-    let mut fields = headers::end_to_end(&ask.head.headers);
+    let mut fields = ask.head.headers.clone(); // hop-by-hop fields have gone at the door
     fields.remove(EXPECT); // hyper answers it when the body is first asked for
     headers::append_via(&mut fields, ask.head.version, pseudonym);
-    headers::forward(&mut fields, ask.conn.peer, ask.client.trusted, &ask.client);
-    if let Ok(host) = HeaderValue::from_str(&ask.target.authority) {
+    headers::forward(&mut fields, ask.conn.peer, &ask.client);
+    if let Ok(host) = HeaderValue::from_str(&ask.authority) {
         fields.insert(HOST, host);
     }
-    match encoding::normalised_for_origin(&ask.head.headers) {
-        Some(codings) => fields.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings)),
-        None => fields.remove(ACCEPT_ENCODING),
-    };
+    if let MaxForwards::Forward(left) = max_forwards(&ask.head.method, &ask.head.headers) {
+        fields.insert(MAX_FORWARDS, HeaderValue::from(left));
+    }
+    let codings = encoding::normalised_for_origin(&ask.head.headers);
+    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
     fields
 }
 
@@ -50,7 +52,7 @@ pub fn fields_to_fill(ask: &Ask, pseudonym: &str, stored: Option<&Fields>) -> He
 pub fn request(ask: &Ask, method: Method, fields: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    *request.uri_mut() = ask.target.uri.clone();
+    *request.uri_mut() = ask.head.uri.clone();
     *request.headers_mut() = fields;
     request
 }

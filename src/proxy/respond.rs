@@ -19,7 +19,8 @@ use crate::proxy::fill::{Filling, Private};
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::semantics::decision::Decision;
 use crate::semantics::range::RangeAnswer;
-use crate::semantics::stored::{EntityTag, Stored};
+use crate::semantics::etag::EntityTag;
+use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::validation::Precondition;
 use crate::semantics::{encoding, headers, range, validation};
@@ -73,7 +74,7 @@ impl Representation<'_> {
 
     /// The answer to a request whose preconditions hold or fail here (RFC 9110 §13.2.2).
     fn conditional(&self, ask: &Ask, now: Timestamp) -> Option<Response<Source>> {
-        if !ask.asked.has_conditions || self.stored.status != 200 {
+        if !(ask.asked.has_if_none_match || ask.asked.has_if_match) || self.stored.status != 200 {
             return None;
         }
         let fields = &ask.head.headers;
@@ -280,7 +281,7 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     }
     let gzip = may_code && has_body && ask.takes_gzip() && len != Some(0);
     if gzip {
-        let etag = fields.get(ETAG).and_then(EntityTag::parse);
+        let etag = fields.get(ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
         code(&mut fields, etag.as_ref());
     } else if has_body && let Some(len) = len {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(len));

@@ -23,7 +23,7 @@ use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::headers::ClientView;
 use crate::semantics::key;
-use crate::semantics::request::{self as http_request, Asked, Forwardable};
+use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
 use crate::semantics::{cache_status, headers, invalidation};
 use crate::upstream::RequestBody;
 
@@ -36,7 +36,7 @@ pub async fn call(
     let began_ns = clock::monotonic_ns();
     let (head, incoming) = request.into_parts();
     let mut walk = Walk { worker, began_ns, key: Vec::with_capacity(128) };
-    match walk.admit(conn, head) {
+    match walk.admit(conn, head, !incoming.is_end_stream()) {
         Ok(mut ask) => {
             let answer = match walk.answer(&mut ask, incoming).await {
                 Ok(answer) => answer,
@@ -61,61 +61,67 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Is this a request that Larder takes up?
     fn admit(
-        &self,
+        &mut self,
         conn: &Arc<Conn>,
-        head: request::Parts,
+        mut head: request::Parts,
+        has_body: bool,
     ) -> Result<Ask, Box<(ProxyError, request::Parts)>> {
-        let view = self.worker.view();
         if let Some(fault) = conn.next_request() {
             return Err(Box::new((fault.into(), head)));
         }
-        let checked = self.check(&view, conn, &head);
-        match checked {
-            Ok((target, client, asked)) => Ok(Ask {
-                view,
-                conn: conn.clone(),
-                head,
-                asked,
-                target,
-                client,
-                received: None,
-            }),
+        let view = self.worker.view();
+        let upgrade = headers::asked_upgrade(&head.headers);
+        headers::strip_hop_by_hop(&mut head.headers);
+        match self.check(&view, conn, &head) {
+            Ok((authority, client)) => {
+                let asked = Asked::of(&head.method, &head.headers, has_body);
+                let conn = conn.clone();
+                let received = None;
+                Ok(Ask { view, conn, head, upgrade, asked, authority, client, received })
+            }
             Err(error) => Err(Box::new((error, head))),
         }
     }
 
+    /// Checks where the request goes, and writes the key of what it asks for.
     fn check(
-        &self,
+        &mut self,
         view: &View,
         conn: &Conn,
         head: &request::Parts,
-    ) -> Result<(http_request::Target, ClientView, Asked), ProxyError> {
-        let target = http_request::target(&head.method, &head.uri, &head.headers, head.version)
-            .map_err(|bad| ProxyError::BadRequest { status: bad.status(), reason: bad.reason() })?;
+    ) -> Result<(String, ClientView), ProxyError> {
+        let target = http_request::target(&head.method, &head.uri, &head.headers, head.version)?;
         if headers::has_passed(&head.headers, &self.worker.house.pseudonym) {
             return Err(ProxyError::Loop);
         }
         let trusted = conn.unix || conn.peer.is_some_and(|peer| trusts(view, peer));
         let client = headers::client_view(&head.headers, trusted, &target.authority);
-        let asked = Asked::of(&head.method, &head.headers);
-        Ok((target, client, asked))
+        let authority = target.authority.into_owned();
+        let forwarded = match &view.snapshot.upstream.host {
+            Some(_) => None, // the same for every request
+            None => Some(authority.as_str()),
+        };
+        key::primary(
+            client.scheme,
+            &client.authority,
+            &target.path_and_query,
+            forwarded,
+            &mut self.key,
+        );
+        Ok((authority, client))
     }
 
     /// The way of a valid request. Branches stand here, work in the leaves.
     async fn answer(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
-        match http_request::forwardable(&ask.head.method, &mut ask.head.headers) {
-            Forwardable::Yes => {}
-            Forwardable::AnswerOptions => return Ok(upgrade::options()),
-            Forwardable::No => return Err(ProxyError::Method),
+        if max_forwards(&ask.head.method, &ask.head.headers) == MaxForwards::AnswerHere {
+            return Ok(upgrade::options());
         }
-        if headers::asks_upgrade(&ask.head.headers) {
+        if ask.upgrade.is_some() {
             return upgrade::tunnel(self.worker, ask).await;
         }
-        let has_body = !incoming.is_end_stream();
-        if !ask.asked.is_read() || has_body {
-            return self.pass(ask, incoming, has_body).await;
+        if !ask.asked.is_read() || ask.asked.has_body {
+            return self.pass(ask, incoming).await;
         }
-        self.build_key(ask);
         let tiers = &self.worker.house.tiers;
         let looked_ns = clock::monotonic_ns();
         let lookup = tiers.lookup(&self.key, &ask.head.headers).await;
@@ -158,23 +164,6 @@ impl Walk<'_> {
         self.fetch(ask, Wanted::validated(fwd, detail, found)).await
     }
 
-    fn build_key(&mut self, ask: &Ask) {
-        let upstream = &ask.view.snapshot.upstream;
-        let sent_host = match &upstream.host {
-            Some(_) => ask.client.authority.as_str(),
-            None => ask.target.authority.as_str(),
-        };
-        let forwarded = (sent_host != ask.client.authority).then_some(sent_host);
-        self.key.clear();
-        key::primary(
-            ask.client.scheme,
-            &ask.client.authority,
-            &ask.target.path_and_query,
-            forwarded,
-            &mut self.key,
-        );
-    }
-
     /// Answers from the store.
     async fn stored(&self, ask: &Ask, found: &Found, decision: Decision) -> Answer {
         let tiers = &self.worker.house.tiers;
@@ -197,7 +186,6 @@ impl Walk<'_> {
         &mut self,
         ask: &mut Ask,
         incoming: Incoming,
-        has_body: bool,
     ) -> Result<Answer, ProxyError> {
         let limit = ask.view.snapshot.limits.body_size;
         if limit > 0 && incoming.size_hint().lower() > limit {
@@ -205,7 +193,7 @@ impl Walk<'_> {
             return Err(ProxyError::TooLarge);
         }
         let mut too_large = None;
-        let body = if has_body {
+        let body = if ask.asked.has_body {
             let upload = Upload::new(incoming, limit);
             ask.received = Some(upload.received());
             too_large = Some(upload.too_large());
@@ -227,12 +215,11 @@ impl Walk<'_> {
         Ok(respond::from_origin(ask, private, decision))
     }
 
-    fn invalidate(&mut self, ask: &Ask, status: u16, fields: &HeaderMap) {
-        self.build_key(ask);
-        let house = &self.worker.house;
-        for url in invalidation::invalidated(status, &self.key, fields) {
-            if house.tiers.may_hold(&url) {
-                house.tiers.invalidate(&url);
+    fn invalidate(&self, ask: &Ask, status: u16, fields: &HeaderMap) {
+        let tiers = &self.worker.house.tiers;
+        for url in invalidation::invalidated(&ask.head.method, status, &self.key, fields) {
+            if tiers.may_hold(&url) {
+                tiers.invalidate(&url);
             }
         }
     }

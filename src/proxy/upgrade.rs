@@ -38,8 +38,7 @@ pub fn options() -> Answer {
 pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, ProxyError> {
     let decision = Decision::forwarded(Outcome::Pass, Fwd::Bypass).because("upgrade");
     let mut fields = forward::fields(ask, &worker.house.pseudonym);
-    let asked = ask.head.headers.get(UPGRADE).cloned();
-    if let Some(protocol) = asked {
+    if let Some(protocol) = ask.upgrade.clone() {
         fields.insert(UPGRADE, protocol);
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }

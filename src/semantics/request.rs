@@ -41,6 +41,8 @@ pub struct Asked {
     pub has_body: bool,
     /// It carries If-Match or If-Unmodified-Since, which the origin evaluates (RFC 9111 §4.3.2).
     pub has_if_match: bool,
+    /// It carries If-None-Match or If-Modified-Since, which a stored response answers.
+    pub has_if_none_match: bool,
 }
 
 impl Asked {
@@ -58,6 +60,7 @@ impl Asked {
             has_range: false,
             has_body,
             has_if_match: false,
+            has_if_none_match: false,
         };
         let (mut cache_control, mut pragma) = (false, None);
         for (name, value) in headers {
@@ -71,6 +74,7 @@ impl Asked {
                 "cookie" => asked.has_cookie = true,
                 "range" => asked.has_range = true,
                 "if-match" | "if-unmodified-since" => asked.has_if_match = true,
+                "if-none-match" | "if-modified-since" => asked.has_if_none_match = true,
                 _ => {}
             }
         }
@@ -83,6 +87,16 @@ impl Asked {
     /// GET or HEAD: what the cache may answer.
     pub fn is_read(&self) -> bool {
         matches!(self.method, AskedMethod::Get | AskedMethod::Head)
+    }
+
+    /// HEAD: answered without content.
+    pub fn is_head(&self) -> bool {
+        self.method == AskedMethod::Head
+    }
+
+    /// Safe (RFC 9110 §9.2.1): changes nothing at the origin.
+    pub fn is_safe(&self) -> bool {
+        self.is_read() || self.method == AskedMethod::Other { safe: true }
     }
 
     /// Where nothing stored can be used, the answer is 504 (RFC 9111 §5.2.1.7).
