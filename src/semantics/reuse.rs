@@ -98,9 +98,9 @@ fn forced(stored: &Stored, asked: &Asked, fresh: bool, now: Timestamp) -> Option
     }
     let age = stored.age(now);
     // At max-age=0 even an answer of this very millisecond is too old.
-    let too_old = directives.max_age.is_some_and(|limit| {
-        limit == DeltaSeconds::ZERO || age > limit.as_duration()
-    });
+    let too_old = directives
+        .max_age
+        .is_some_and(|limit| limit == DeltaSeconds::ZERO || age > limit.as_duration());
     if too_old {
         return Some("request-max-age");
     }
@@ -144,8 +144,7 @@ pub fn may_serve_stale(
     failure: Failure,
     now: Timestamp,
 ) -> bool {
-    let refused =
-        asked.directives.no_cache && policy.client_directives == ClientDirectives::Honour;
+    let refused = asked.directives.no_cache && policy.client_directives == ClientDirectives::Honour;
     if stored.forbids_stale() || refused {
         return false;
     }
@@ -231,14 +230,26 @@ mod tests {
         let cookie = get(&[("cookie", "a=b")]);
         for (case, stored, asked, now, want) in [
             ("must-revalidate, fresh", &bound, get(&[]), 59, Reuse::Fresh),
-            ("max-stale never overrides", &bound, asking("max-stale"), 61, stale("must-revalidate")),
+            (
+                "max-stale never overrides",
+                &bound,
+                asking("max-stale"),
+                61,
+                stale("must-revalidate"),
+            ),
             ("nor no-cache", &always, asking("max-stale"), 1, stale("no-cache")),
             ("while revalidating", &window, get(&[]), 70, Reuse::WhileRevalidate),
             ("not longer", &window, get(&[]), 71, stale("expired")),
             ("not with must-revalidate", &both, get(&[]), 61, stale("must-revalidate")),
             ("a window of nothing", &zero, get(&[]), 60, stale("expired")),
             ("not when forced", &window, asking("no-cache"), 61, forced_by("request-no-cache")),
-            ("max-age: nothing stale", &window, asking("max-age=99"), 61, forced_by("request-max-age")),
+            (
+                "max-age: nothing stale",
+                &window,
+                asking("max-age=99"),
+                61,
+                forced_by("request-max-age"),
+            ),
             ("a guess", &guess, get(&[]), 1, Reuse::Fresh),
             ("a guess, not for a Cookie", &guess, cookie, 1, stale("heuristic")),
             ("explicit, for a Cookie", &minute(), cookie, 1, Reuse::Fresh),

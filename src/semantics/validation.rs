@@ -16,9 +16,7 @@ use super::time::Timestamp;
 /// (they are answered from what validation brings), the origin's validators come, as the origin
 /// sent them. False: there is none, the request asks for everything.
 pub fn conditional(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
-    for name in
-        [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE]
-    {
+    for name in [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE] {
         request.remove(name);
     }
     let mut any = false;
@@ -143,8 +141,12 @@ mod tests {
     #[test]
     fn the_origin_is_asked_with_its_own_validators() {
         let stored = map(&[("etag", "W/\"a\""), ("last-modified", OLD)]);
-        let client =
-            [("if-none-match", "\"b\""), ("if-match", "*"), ("range", "bytes=0-1"), ("accept", "x")];
+        let client = [
+            ("if-none-match", "\"b\""),
+            ("if-match", "*"),
+            ("range", "bytes=0-1"),
+            ("accept", "x"),
+        ];
         let mut request = map(&client);
         assert!(conditional(&stored, &mut request));
         let want =
@@ -243,7 +245,12 @@ mod tests {
             ("match, then none-match", &[(im, "*"), (inm, "\"a\"")], true, NotModified),
             ("unmodified", &[(ius, OLD)], true, Proceed),
             ("modified", &[(ius, "Sat, 05 Nov 1994 08:49:37 GMT")], true, Failed),
-            ("match outranks date", &[(im, "\"a\""), (ius, "Sat, 05 Nov 1994 08:49:37 GMT")], true, Proceed),
+            (
+                "match outranks date",
+                &[(im, "\"a\""), (ius, "Sat, 05 Nov 1994 08:49:37 GMT")],
+                true,
+                Proceed,
+            ),
         ] {
             let tag = EntityTag::parse(b"\"a\"");
             let modified = date::parse(&HeaderValue::from_static(OLD)).unwrap();

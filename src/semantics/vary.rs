@@ -146,9 +146,9 @@ mod tests {
             let want = match want {
                 None => VaryRule::Star,
                 Some([]) => VaryRule::None,
-                Some(names) => VaryRule::On(
-                    names.iter().map(|name| HeaderName::from_static(name)).collect(),
-                ),
+                Some(names) => {
+                    VaryRule::On(names.iter().map(|name| HeaderName::from_static(name)).collect())
+                }
             };
             assert_eq!(got, want, "{case}");
             assert_eq!(is_star(&headers(&lines)), want == VaryRule::Star, "{case}");
