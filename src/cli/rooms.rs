@@ -16,6 +16,7 @@ use crate::config::snapshot::Snapshot;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{Metrics, TierView};
 use crate::proxy::worker::House;
+use crate::semantics::headers::Via;
 use crate::upstream;
 
 /// The rooms of a running Larder.
@@ -52,15 +53,16 @@ pub fn build(
         uncacheable: Uncacheable::new(snapshot.cache.max_uncacheable),
         metrics: metrics.clone(),
         log: log.clone(),
-        pseudonym: pseudonym(),
+        via: via(),
     };
     Rooms { house: Arc::new(house), upstreams: upstream::Shared::new() }
 }
 
 /// This process's name in Via: nobody else's, and the same for as long as it lives.
-fn pseudonym() -> String {
+fn via() -> Via {
     let random = getrandom::u64().unwrap_or_else(|_| crate::clock::monotonic_ns());
-    format!("larder-{:08x}", random & 0xffff_ffff)
+    let name = format!("larder-{:08x}", random & 0xffff_ffff);
+    Via::new(&name).expect("hexadecimal digits are a valid header value")
 }
 
 fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, KeyedHasher) {

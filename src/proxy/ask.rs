@@ -9,6 +9,7 @@ use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
 use crate::semantics::encoding;
 use crate::semantics::headers::ClientView;
+use crate::semantics::key::Scheme;
 use crate::semantics::request::Asked;
 
 /// A valid request and what was found out about it.
@@ -25,13 +26,23 @@ pub struct Ask {
     pub asked: Asked,
     /// The authority it is addressed to, validated: the Host that is forwarded.
     pub authority: String,
-    /// The scheme and authority that the client used.
-    pub client: ClientView,
+    /// The scheme that the client used.
+    pub scheme: Scheme,
+    /// The authority that the client used, where a trusted peer says that it was another one.
+    pub said_authority: Option<String>,
+    /// The peer's word on the client counts.
+    pub trusted: bool,
     /// Body bytes that the client has sent, where there are any.
     pub received: Option<Arc<AtomicU64>>,
 }
 
 impl Ask {
+    /// Scheme and authority that the client used.
+    pub fn client(&self) -> ClientView<'_> {
+        let authority = self.said_authority.as_deref().unwrap_or(&self.authority);
+        ClientView { scheme: self.scheme, authority: authority.into() }
+    }
+
     /// The client takes gzip, and would not mind: a part is asked for in the origin's coding.
     pub fn takes_gzip(&self) -> bool {
         !self.asked.has_range && encoding::accepts_gzip(&self.head.headers)

@@ -162,10 +162,10 @@ fn launch(
     fill: Fill<Shared>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
-    let pseudonym = &worker.house.pseudonym;
+    let via = &worker.house.via;
     let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
     let build = |stored| {
-        let fields = forward::fields_to_fill(ask, pseudonym, stored);
+        let fields = forward::fields_to_fill(ask, via, stored);
         forward::request(ask, Method::GET, fields, RequestBody::Empty)
     };
     let request = build(stored);

@@ -267,7 +267,7 @@ fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
         arrived.at,
     )
     .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
-    if encoding::is_event_stream(fields) {
+    if encoding::streams(fields) {
         return Err(because("event-stream"));
     }
     let tiers = &plan.worker.house.tiers;
@@ -313,7 +313,7 @@ async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored
     let (head, body) = arrived.response.into_parts();
     let response::Parts { headers: origin_fields, .. } = head;
     let len = body.size_hint().exact();
-    let compressible = encoding::may_code(&origin_fields, &stored);
+    let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
     let coded = plan.gzip
         && plan.view.gzip
         && compressible

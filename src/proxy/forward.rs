@@ -17,17 +17,18 @@ use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::worker::Worker;
+use crate::semantics::headers::Via;
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::{encoding, headers, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
 
 /// Header fields of `ask` for the origin: end to end, the forwarding fields written anew, the
 /// codings reduced to those that Larder knows.
-pub fn fields(ask: &Ask, pseudonym: &str) -> HeaderMap {
+pub fn fields(ask: &Ask, via: &Via) -> HeaderMap {
     let mut fields = ask.head.headers.clone(); // hop-by-hop fields have gone at the door
     fields.remove(EXPECT); // hyper answers it when the body is first asked for
-    headers::append_via(&mut fields, ask.head.version, pseudonym);
-    headers::forward(&mut fields, ask.conn.peer, &ask.client);
+    via.append(&mut fields, ask.head.version);
+    headers::write_forwarded(&mut fields, ask.conn.peer, ask.trusted, &ask.client());
     if let Ok(host) = HeaderValue::from_str(&ask.authority) {
         fields.insert(HOST, host);
     }
@@ -41,8 +42,8 @@ pub fn fields(ask: &Ask, pseudonym: &str) -> HeaderMap {
 
 /// The same for a fetch whose answer is meant for the store: the whole representation, on the
 /// condition that it has changed where `stored` is being validated.
-pub fn fields_to_fill(ask: &Ask, pseudonym: &str, stored: Option<&Fields>) -> HeaderMap {
-    let mut fields = fields(ask, pseudonym);
+pub fn fields_to_fill(ask: &Ask, via: &Via, stored: Option<&Fields>) -> HeaderMap {
+    let mut fields = fields(ask, via);
     let held = stored.map(|stored| stored.to_map(0)).unwrap_or_default();
     validation::conditional(&held, &mut fields);
     fields
@@ -65,7 +66,7 @@ pub async fn pass(
     too_large: Option<&AtomicBool>,
     reason: &'static str,
 ) -> Result<Private, ProxyError> {
-    let fields = fields(ask, &worker.house.pseudonym);
+    let fields = fields(ask, &worker.house.via);
     let request = request(ask, ask.head.method.clone(), fields, body);
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;

@@ -19,7 +19,6 @@ use crate::proxy::fill::{Filling, Private};
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::semantics::decision::Decision;
 use crate::semantics::range::RangeAnswer;
-use crate::semantics::etag::EntityTag;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::validation::Precondition;
@@ -62,10 +61,10 @@ impl Representation<'_> {
         }
         let mut fields = self.fields.to_map(8);
         if self.negotiated(ask) {
-            headers::add_vary(&mut fields, "accept-encoding");
+            add_vary(&mut fields);
         }
         if self.gzip {
-            code(&mut fields, self.stored.etag.as_ref());
+            code(&mut fields);
         }
         fields.insert(AGE, HeaderValue::from(self.stored.age(now).as_secs()));
         *response.headers_mut() = fields;
@@ -96,12 +95,24 @@ impl Representation<'_> {
 }
 
 /// The fields of a body that Larder has gzipped (DESIGN D6).
-fn code(fields: &mut HeaderMap, etag: Option<&EntityTag>) {
+fn code(fields: &mut HeaderMap) {
     fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     fields.remove(ACCEPT_RANGES);
     fields.remove(CONTENT_LENGTH);
-    if let Some(weak) = etag.and_then(encoding::weaken) {
+    if let Some(weak) = fields.get(ETAG).map(encoding::weaken) {
         fields.insert(ETAG, weak);
+    }
+}
+
+/// The coding depends on what the client takes; said once, and not beside `*`.
+fn add_vary(fields: &mut HeaderMap) {
+    let said = fields.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    let names = |member: &[u8]| {
+        let member = member.trim_ascii();
+        member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding")
+    };
+    if !said.into_iter().any(names) {
+        fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
 }
 
@@ -274,15 +285,14 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let min_size = ask.view.snapshot.compression.min_size;
     let may_code = ask.view.gzip
         && status != StatusCode::PARTIAL_CONTENT
-        && encoding::may_code_fields(&fields)
+        && encoding::compressible(&fields)
         && len.is_none_or(|len| len >= min_size);
     if may_code {
-        headers::add_vary(&mut fields, "accept-encoding");
+        add_vary(&mut fields);
     }
     let gzip = may_code && has_body && ask.takes_gzip() && len != Some(0);
     if gzip {
-        let etag = fields.get(ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
-        code(&mut fields, etag.as_ref());
+        code(&mut fields);
     } else if has_body && let Some(len) = len {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(len));
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, request};
+use http::header::UPGRADE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, request};
 use hyper::body::Incoming;
 use hyper::body::Body as _;
 
@@ -21,11 +21,13 @@ use crate::proxy::worker::{View, Worker};
 use crate::proxy::{coding, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Reuse};
-use crate::semantics::headers::ClientView;
-use crate::semantics::key;
+use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
+use crate::semantics::headers::Via;
 use crate::semantics::{cache_status, headers, invalidation};
 use crate::upstream::RequestBody;
+
+static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Answers one request.
 pub async fn call(
@@ -70,15 +72,21 @@ impl Walk<'_> {
             return Err(Box::new((fault.into(), head)));
         }
         let view = self.worker.view();
-        let upgrade = headers::asked_upgrade(&head.headers);
+        let upgrade = asked_upgrade(&head.headers);
         headers::strip_hop_by_hop(&mut head.headers);
         match self.check(&view, conn, &head) {
-            Ok((authority, client)) => {
-                let asked = Asked::of(&head.method, &head.headers, has_body);
-                let conn = conn.clone();
-                let received = None;
-                Ok(Ask { view, conn, head, upgrade, asked, authority, client, received })
-            }
+            Ok(Addressed { authority, scheme, said_authority, trusted }) => Ok(Ask {
+                asked: Asked::of(&head.method, &head.headers, has_body),
+                view,
+                conn: conn.clone(),
+                head,
+                upgrade,
+                authority,
+                scheme,
+                said_authority,
+                trusted,
+                received: None,
+            }),
             Err(error) => Err(Box::new((error, head))),
         }
     }
@@ -89,26 +97,28 @@ impl Walk<'_> {
         view: &View,
         conn: &Conn,
         head: &request::Parts,
-    ) -> Result<(String, ClientView), ProxyError> {
+    ) -> Result<Addressed, ProxyError> {
         let target = http_request::target(&head.method, &head.uri, &head.headers, head.version)?;
-        if headers::has_passed(&head.headers, &self.worker.house.pseudonym) {
+        if self.worker.house.via.is_loop(&head.headers) {
             return Err(ProxyError::Loop);
         }
         let trusted = conn.unix || conn.peer.is_some_and(|peer| trusts(view, peer));
-        let client = headers::client_view(&head.headers, trusted, &target.authority);
-        let authority = target.authority.into_owned();
+        let used = headers::client_view(&head.headers, trusted, Scheme::Http, &target.authority);
         let forwarded = match &view.snapshot.upstream.host {
             Some(_) => None, // the same for every request
-            None => Some(authority.as_str()),
+            None => Some(&*target.authority),
         };
         key::primary(
-            client.scheme,
-            &client.authority,
+            used.scheme,
+            &used.authority,
             &target.path_and_query,
             forwarded,
             &mut self.key,
         );
-        Ok((authority, client))
+        let (scheme, said) = (used.scheme, used.authority);
+        let said_authority = (said != target.authority).then(|| said.into_owned());
+        let authority = target.authority.into_owned();
+        Ok(Addressed { authority, scheme, said_authority, trusted })
     }
 
     /// The way of a valid request. Branches stand here, work in the leaves.
@@ -235,7 +245,7 @@ impl Walk<'_> {
             received: ask.received,
             record: record(ask.head, &ask.conn, decision, origin_ns, coding),
         };
-        finish(response, &decision, key, &self.worker.house.pseudonym, tally)
+        finish(response, &decision, key, &self.worker.house.via, tally)
     }
 
     fn send_refusal(
@@ -255,8 +265,24 @@ impl Walk<'_> {
             received: None,
             record: record(head, conn, decision, origin_ns, coding),
         };
-        finish(response, &decision, None, &self.worker.house.pseudonym, tally)
+        finish(response, &decision, None, &self.worker.house.via, tally)
     }
+}
+
+/// Where a request goes, and as what the client addressed it.
+struct Addressed {
+    authority: String,
+    scheme: Scheme,
+    said_authority: Option<String>,
+    trusted: bool,
+}
+
+/// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
+/// none: what would be behind it could not be looked at.
+fn asked_upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
+    let protocols = fields.get(UPGRADE)?;
+    let h2c = protocols.as_bytes().eq_ignore_ascii_case(b"h2c");
+    (!h2c && headers::connection_has(fields, "upgrade")).then(|| protocols.clone())
 }
 
 fn trusts(view: &View, peer: std::net::IpAddr) -> bool {
@@ -294,18 +320,14 @@ fn finish(
     mut response: Response<Source>,
     decision: &Decision,
     key: Option<&[u8]>,
-    pseudonym: &str,
+    via: &Via,
     mut tally: Tally,
 ) -> Response<Body> {
     tally.record.status = response.status().as_u16();
     let is_head = tally.record.head.method == Method::HEAD;
     let fields = response.headers_mut();
-    let mut line = Vec::with_capacity(64);
-    cache_status::write(decision, key, &mut line);
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(line)) {
-        fields.append(cache_status::NAME.clone(), value);
-    }
-    headers::append_response_via(fields, pseudonym);
+    fields.append(CACHE_STATUS.clone(), cache_status::value(decision, key));
+    via.append(fields, Version::HTTP_11);
     response.map(|source| {
         let source = if is_head { Source::Empty } else { source };
         Body::new(source, Box::new(tally))

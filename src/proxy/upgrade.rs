@@ -37,7 +37,7 @@ pub fn options() -> Answer {
 /// Where the origin gave no answer.
 pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, ProxyError> {
     let decision = Decision::forwarded(Outcome::Pass, Fwd::Bypass).because("upgrade");
-    let mut fields = forward::fields(ask, &worker.house.pseudonym);
+    let mut fields = forward::fields(ask, &worker.house.via);
     if let Some(protocol) = ask.upgrade.clone() {
         fields.insert(UPGRADE, protocol);
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
