@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::cache::codec;
 use crate::cache::disk::{Disk, DiskConfig};
 use crate::cache::flight::Flights;
-use crate::cache::hash::KeyedHasher;
+use crate::cache::hash::{KeyedHasher, hash_key};
 use crate::cache::memory::Memory;
-use crate::cache::purge::PurgeLog;
+use crate::cache::purge::{MAX_BYTES, MAX_RECORDS, PurgeLog};
 use crate::cache::tiers::Tiers;
 use crate::cache::uncacheable::Uncacheable;
 use crate::config::Live;
@@ -16,7 +17,7 @@ use crate::config::snapshot::Snapshot;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{Metrics, TierView};
 use crate::proxy::worker::House;
-use crate::semantics::headers::Via;
+use crate::semantics::headers::Pseudonym;
 use crate::upstream;
 
 /// The rooms of a running Larder.
@@ -28,10 +29,6 @@ pub struct Rooms {
     pub upstreams: Arc<upstream::Shared>,
 }
 
-/// Records of purges and their bytes at most (DESIGN D7).
-const PURGE_RECORDS: usize = 100_000;
-const PURGE_BYTES: usize = 16 << 20;
-
 /// Builds the rooms. The disk tier opens behind.
 pub fn build(
     live: &Arc<Live>,
@@ -42,7 +39,7 @@ pub fn build(
     let snapshot = live.current();
     let (disk, hasher) = disk(&snapshot, metrics, handle);
     let memory = Memory::new(snapshot.cache.memory, hasher, metrics);
-    let purges = purges(&disk);
+    let purges = purges(&snapshot);
     metrics.show_tier("memory", Arc::new(MemoryView(memory.clone())));
     metrics.show_tier("disk", Arc::new(DiskView(disk.clone(), snapshot.cache.disk)));
     let tiers = Tiers::new(memory, disk, purges, metrics.clone());
@@ -59,19 +56,35 @@ pub fn build(
 }
 
 /// This process's name in Via: nobody else's, and the same for as long as it lives.
-fn via() -> Via {
+fn via() -> Pseudonym {
     let random = getrandom::u64().unwrap_or_else(|_| crate::clock::monotonic_ns());
     let name = format!("larder-{:08x}", random & 0xffff_ffff);
-    Via::new(&name).expect("hexadecimal digits are a valid header value")
+    Pseudonym::new(&name).expect("hexadecimal digits are a valid header value")
 }
 
+/// The disk tier, and the hasher that finds its entries again.
 fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, KeyedHasher) {
     let cache = &snapshot.cache;
-    todo_disk(cache, metrics, handle)
+    let Some(dir) = cache.dir.as_deref().filter(|_| cache.disk > 0) else {
+        return (Disk::off(), KeyedHasher::new(hash_key(None)));
+    };
+    let mut config = DiskConfig::new(dir, cache.disk);
+    config.block_size = cache.block_size;
+    config.store_wait = cache.store_wait;
+    config.codec_version = u32::from(codec::VERSION);
+    let hasher = KeyedHasher::new(hash_key(Some(dir)));
+    (Disk::open(config, metrics.clone(), handle), hasher)
 }
 
-fn purges(disk: &Disk) -> PurgeLog {
-    todo_purges(disk)
+/// The invalidation log, beside what it is about.
+fn purges(snapshot: &Snapshot) -> PurgeLog {
+    let path = snapshot.cache.dir.as_ref().filter(|_| snapshot.cache.disk > 0);
+    let path = path.map(|dir| dir.join("purge.log"));
+    let opened = PurgeLog::open(path.as_deref(), MAX_RECORDS, MAX_BYTES);
+    opened.unwrap_or_else(|error| {
+        tracing::error!(%error, "purges are kept in memory only");
+        PurgeLog::in_memory(MAX_RECORDS, MAX_BYTES)
+    })
 }
 
 struct MemoryView(Memory);

@@ -17,18 +17,18 @@ use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::worker::Worker;
-use crate::semantics::headers::Via;
+use crate::semantics::headers::Pseudonym;
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::{encoding, headers, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
 
 /// Header fields of `ask` for the origin: end to end, the forwarding fields written anew, the
 /// codings reduced to those that Larder knows.
-pub fn fields(ask: &Ask, via: &Via) -> HeaderMap {
+pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     let mut fields = ask.head.headers.clone(); // hop-by-hop fields have gone at the door
     fields.remove(EXPECT); // hyper answers it when the body is first asked for
     via.append(&mut fields, ask.head.version);
-    headers::write_forwarded(&mut fields, ask.conn.peer, ask.trusted, &ask.client());
+    headers::forwarded::write(&mut fields, ask.conn.peer, ask.trusted, &ask.client());
     if let Ok(host) = HeaderValue::from_str(&ask.authority) {
         fields.insert(HOST, host);
     }
@@ -42,7 +42,7 @@ pub fn fields(ask: &Ask, via: &Via) -> HeaderMap {
 
 /// The same for a fetch whose answer is meant for the store: the whole representation, on the
 /// condition that it has changed where `stored` is being validated.
-pub fn fields_to_fill(ask: &Ask, via: &Via, stored: Option<&Fields>) -> HeaderMap {
+pub fn fields_to_fill(ask: &Ask, via: &Pseudonym, stored: Option<&Fields>) -> HeaderMap {
     let mut fields = fields(ask, via);
     let held = stored.map(|stored| stored.to_map(0)).unwrap_or_default();
     validation::conditional(&held, &mut fields);

@@ -23,7 +23,7 @@ use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
-use crate::semantics::headers::Via;
+use crate::semantics::headers::Pseudonym;
 use crate::semantics::{cache_status, headers, invalidation};
 use crate::upstream::RequestBody;
 
@@ -282,7 +282,7 @@ struct Addressed {
 fn asked_upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
     let protocols = fields.get(UPGRADE)?;
     let h2c = protocols.as_bytes().eq_ignore_ascii_case(b"h2c");
-    (!h2c && headers::connection_has(fields, "upgrade")).then(|| protocols.clone())
+    (!h2c && headers::hop_by_hop::connection_has(fields, "upgrade")).then(|| protocols.clone())
 }
 
 fn trusts(view: &View, peer: std::net::IpAddr) -> bool {
@@ -320,7 +320,7 @@ fn finish(
     mut response: Response<Source>,
     decision: &Decision,
     key: Option<&[u8]>,
-    via: &Via,
+    via: &Pseudonym,
     mut tally: Tally,
 ) -> Response<Body> {
     tally.record.status = response.status().as_u16();

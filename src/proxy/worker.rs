@@ -15,7 +15,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
-use crate::semantics::headers::Via;
+use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
 use crate::upstream::Pool;
 
@@ -34,7 +34,7 @@ pub struct House {
     /// Where finished requests are written.
     pub log: Arc<AccessLog>,
     /// This process's name in Via.
-    pub via: Via,
+    pub via: Pseudonym,
 }
 
 /// A configuration as one worker's requests use it.
