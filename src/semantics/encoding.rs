@@ -1,6 +1,6 @@
 //! Content codings: what a client takes, what the origin is asked for, what may be compressed.
 
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::cache_control::ResponseDirectives;
@@ -80,11 +80,13 @@ const DIGESTS: [HeaderName; 4] = [
 /// coding yet, no no-transform, no digest, whole. Its size and status are the caller's question.
 pub fn compressible(headers: &HeaderMap) -> bool {
     let gains = headers.get(CONTENT_TYPE).is_some_and(|kind| gains_by_coding(essence(kind)));
-    gains
-        && !headers.contains_key(CONTENT_ENCODING)
-        && !headers.contains_key(CONTENT_RANGE)
-        && !DIGESTS.iter().any(|name| headers.contains_key(name))
-        && !(headers.contains_key(CACHE_CONTROL) && ResponseDirectives::parse(headers).no_transform)
+    let bound = || {
+        headers.contains_key(CONTENT_ENCODING)
+            || headers.contains_key(CONTENT_RANGE)
+            || DIGESTS.iter().any(|name| headers.contains_key(name))
+            || ResponseDirectives::parse(headers).no_transform
+    };
+    gains && !bound()
 }
 
 /// What streams by nature is never held back: event streams, gRPC, frames of a camera, and what

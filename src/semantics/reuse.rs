@@ -181,8 +181,8 @@ mod tests {
         get(&[("cache-control", cache_control)])
     }
 
-    fn secs(n: u64) -> Option<DeltaSeconds> {
-        Some(DeltaSeconds::new(n))
+    fn secs(n: u64) -> DeltaSeconds {
+        DeltaSeconds::new(n)
     }
 
     fn stale(why: &'static str) -> Reuse {
@@ -223,9 +223,9 @@ mod tests {
     fn stored_directives() {
         let bound = Stored { must_revalidate: true, ..minute() };
         let always = Stored { no_cache: true, ..minute() };
-        let window = Stored { stale_while_revalidate: secs(10), ..minute() };
+        let window = Stored { stale_while_revalidate: Some(secs(10)), ..minute() };
         let both = Stored { must_revalidate: true, ..window.clone() };
-        let zero = Stored { stale_while_revalidate: secs(0), ..minute() };
+        let zero = Stored { stale_while_revalidate: Some(secs(0)), ..minute() };
         let guess = Stored { heuristic: true, ..minute() };
         let cookie = get(&[("cookie", "a=b")]);
         for (case, stored, asked, now, want) in [
@@ -291,8 +291,8 @@ mod tests {
     fn stale_on_failure() {
         use Failure::{Status, Unreachable};
         let day = 60 + 86_400;
-        let window = Stored { stale_if_error: secs(10), ..minute() };
-        let long = Stored { stale_if_error: secs(200_000), ..minute() };
+        let window = Stored { stale_if_error: Some(secs(10)), ..minute() };
+        let long = Stored { stale_if_error: Some(secs(200_000)), ..minute() };
         let bound = Stored { must_revalidate: true, ..window.clone() };
         let always = Stored { no_cache: true, ..window.clone() };
         for (case, stored, directives, failure, now, want) in [
@@ -327,8 +327,8 @@ mod tests {
             window in 0..10_000_u64, no_cache: bool, last in proptest::option::of(0..10_000_u64),
         ) {
             let stored = Stored {
-                must_revalidate: !no_cache, no_cache, stale_while_revalidate: secs(window),
-                stale_if_error: secs(window), ..minute()
+                must_revalidate: !no_cache, no_cache, stale_while_revalidate: Some(secs(window)),
+                stale_if_error: Some(secs(window)), ..minute()
             };
             let got = reuse(&stored, &asking(&cc), &POLICY, false, last.map(at), at(now));
             let sent = matches!(got, Reuse::Fresh | Reuse::StaleAllowed | Reuse::WhileRevalidate);

@@ -126,7 +126,7 @@ pub(super) mod tests {
             response_time: then,
             date: then,
             initial_age: Duration::ZERO,
-            lifetime: Duration::from_secs(60),
+            lifetime: Duration::from_mins(1),
             heuristic: false,
             must_revalidate: false,
             no_cache: false,

@@ -101,7 +101,7 @@ fn push_list(value: &[u8], out: &mut Vec<u8>) {
     for byte in value.iter().copied() {
         let separates = |b: &u8| matches!(b, b',' | b';');
         match byte {
-            b' ' | b'\t' if out.len() == start || out.last().is_some_and(|b| separates(b)) => {}
+            b' ' | b'\t' if out.len() == start || out.last().is_some_and(separates) => {}
             b',' | b';' => {
                 while out.len() > start && matches!(out.last(), Some(b' ' | b'\t')) {
                     out.pop();
