@@ -18,7 +18,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::uri::Authority;
 use http::{StatusCode, request};
 
-use crate::config::snapshot::Admin;
+use crate::config::snapshot::{Admin, Secret};
 
 /// Between whom a request travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +144,7 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
 }
 
 fn token(headers: &HeaderMap, settings: &Admin) -> Result<(), Refusal> {
-    let known = settings.token.as_ref().map(|token| token.reveal());
+    let known = settings.token.as_ref().map(Secret::reveal);
     let Some(known) = known.filter(|token| !token.is_empty()) else {
         return Err(Refusal::NoTokenSet);
     };
@@ -179,7 +179,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a http::Heade
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::snapshot::Secret;
 
     const LOCAL: Path = Path {
         listener: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),

@@ -21,7 +21,7 @@ use crate::config::snapshot::Admin;
 use crate::observe::metrics::Metrics;
 
 /// Connections at once; one more is closed.
-const CONNECTIONS: usize = 256;
+pub(crate) const CONNECTIONS: usize = 128;
 /// From a connection's begin, or an answer's end, to the end of the next request's head.
 const HEADER_TIME: Duration = Duration::from_secs(15);
 /// How long a connection may live before it is asked to end, so that none that stands still

@@ -155,7 +155,10 @@ impl Office {
             request.push_str("\r\n");
         }
         if !body.is_empty() {
-            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            let length = body.len();
+            request.push_str("Content-Length: ");
+            request.push_str(&length.to_string());
+            request.push_str("\r\n");
         }
         self.raw(&format!("{request}\r\n{body}"))
     }
@@ -360,7 +363,7 @@ fn what_is_no_http_is_closed_and_oversized_heads_are_refused() {
 #[test]
 fn connections_over_the_limit_are_closed_and_others_go_on() {
     let office = Office::open();
-    let open: Vec<TcpStream> = (0..256).map(|_| office.connect()).collect();
+    let open: Vec<TcpStream> = (0..super::server::CONNECTIONS).map(|_| office.connect()).collect();
     // All have their place once the last one answers.
     let mut last = open.last().unwrap();
     last.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();

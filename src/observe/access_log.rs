@@ -214,8 +214,8 @@ impl Target {
     fn write<'a>(&mut self, bytes: &'a [u8], stop: &AtomicBool) -> Result<(), Left<'a>> {
         let mut left = bytes;
         if self.torn {
-            match self.file.write(b"\n") {
-                Ok(_) => self.torn = false,
+            match self.file.write_all(b"\n") {
+                Ok(()) => self.torn = false,
                 Err(error) => return Err(Left { bytes: left, error }),
             }
         }

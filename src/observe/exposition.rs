@@ -99,7 +99,7 @@ fn requests(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     })?;
     let help = "Time from the end of a request's head to the last byte of its answer";
     let histogram = MetricType::Histogram;
-    let seconds = Some(Unit::Seconds);
+    let seconds = Some(&Unit::Seconds);
     out.family("larder_request_duration", help, seconds, histogram, |family| {
         for (outcome, counted) in Outcome::ALL.iter().zip(&totals.durations) {
             let labels = [("cache", outcome.as_str())];
@@ -118,13 +118,8 @@ fn requests(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     })?;
     let help = "Time from sending a request to the origin to the head of its answer, or failure";
     out.histogram("larder_origin_duration", help, &totals.origin_durations, &REQUEST_BOUNDS)?;
-    let bytes = Some(Unit::Bytes);
-    out.counter_of(
-        "larder_request",
-        "Body bytes received from clients",
-        bytes.clone(),
-        totals.bytes_in,
-    )?;
+    let bytes = Some(&Unit::Bytes);
+    out.counter_of("larder_request", "Body bytes received from clients", bytes, totals.bytes_in)?;
     out.counter_of("larder_response", "Body bytes sent to clients", bytes, totals.bytes_out)
 }
 
@@ -139,7 +134,7 @@ fn connections(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     out.counter("larder_malformed_requests", help, server.malformed.get())?;
     out.gauge("larder_tunnels", "Open tunnels (after a 101)", server.tunnels.get())?;
     let help = "Bytes read from and written to client sockets, heads and framing included";
-    out.family("larder_socket", help, Some(Unit::Bytes), MetricType::Counter, |family| {
+    out.family("larder_socket", help, Some(&Unit::Bytes), MetricType::Counter, |family| {
         for (direction, count) in [("in", &server.socket_in), ("out", &server.socket_out)] {
             let labels = [("direction", direction)];
             ConstCounter::new(count.get()).encode(family.encode_family(&labels)?)?;
@@ -172,9 +167,9 @@ fn upstream(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
 
 fn cache(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     let tiers = metrics.tiers();
-    let bytes = Some(Unit::Bytes);
+    let bytes = Some(&Unit::Bytes);
     let help = "Bytes held, by tier";
-    out.family("larder_cache", help, bytes.clone(), MetricType::Gauge, |family| {
+    out.family("larder_cache", help, bytes, MetricType::Gauge, |family| {
         for (tier, view) in &tiers {
             gauge(view.bytes()).encode(family.encode_family(&[("tier", *tier)])?)?;
         }
@@ -248,7 +243,7 @@ fn disk(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
         Ok(())
     })?;
     out.gauge("larder_disk_ready", "1 while the disk tier serves", disk.ready.get())?;
-    let (help, bytes) = ("Bytes that wait to be written to disk", Some(Unit::Bytes));
+    let (help, bytes) = ("Bytes that wait to be written to disk", Some(&Unit::Bytes));
     out.gauge_of("larder_disk_pending", help, bytes, disk.pending_bytes.get())
 }
 
@@ -281,18 +276,13 @@ fn house(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
 fn process(out: &mut Out<'_>) -> fmt::Result {
     let Some(process) = system::process() else { return Ok(()) };
     let help = "Total user and system CPU time spent in seconds";
-    let seconds = Some(Unit::Seconds);
-    out.family("process_cpu", help, seconds.clone(), MetricType::Counter, |family| {
+    let seconds = Some(&Unit::Seconds);
+    out.family("process_cpu", help, seconds, MetricType::Counter, |family| {
         family.encode_counter::<NoLabelSet, _, f64>(&process.cpu_seconds, None)
     })?;
-    let bytes = Some(Unit::Bytes);
+    let bytes = Some(&Unit::Bytes);
     let resident = signed(process.resident_bytes);
-    out.gauge_of(
-        "process_resident_memory",
-        "Resident memory size in bytes",
-        bytes.clone(),
-        resident,
-    )?;
+    out.gauge_of("process_resident_memory", "Resident memory size in bytes", bytes, resident)?;
     let virtual_ = signed(process.virtual_bytes);
     out.gauge_of("process_virtual_memory", "Virtual memory size in bytes", bytes, virtual_)?;
     let open = signed(process.open_fds);
@@ -313,11 +303,11 @@ impl Out<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         kind: MetricType,
         samples: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        samples(&mut self.0.encode_descriptor(name, help, unit.as_ref(), kind)?)
+        samples(&mut self.0.encode_descriptor(name, help, unit, kind)?)
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -328,7 +318,7 @@ impl Out<'_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         value: u64,
     ) -> fmt::Result {
         self.family(name, help, unit, MetricType::Counter, |family| {
@@ -340,7 +330,7 @@ impl Out<'_> {
         self.gauge_of(name, help, None, value)
     }
 
-    fn gauge_of(&mut self, name: &str, help: &str, unit: Option<Unit>, value: i64) -> fmt::Result {
+    fn gauge_of(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: i64) -> fmt::Result {
         self.family(name, help, unit, MetricType::Gauge, |family| family.encode_gauge(&value))
     }
 
@@ -351,7 +341,7 @@ impl Out<'_> {
         counted: &Counted,
         bounds: &[u64; BOUNDS],
     ) -> fmt::Result {
-        let (unit, kind) = (Some(Unit::Seconds), MetricType::Histogram);
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
         self.family(name, help, unit, kind, |family| encode_histogram(family, counted, bounds))
     }
 }

@@ -347,8 +347,8 @@ impl Metrics {
     /// Adds up what the workers counted. Each number is exact; together they are as of slightly
     /// different moments where requests go on meanwhile.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        totals.requests = vec![0; METHODS.len() * CLASSES.len() * Outcome::ALL.len()];
+        let series = METHODS.len() * CLASSES.len() * Outcome::ALL.len();
+        let mut totals = Totals { requests: vec![0; series], ..Totals::default() };
         for shard in &self.shards {
             for (total, count) in totals.requests.iter_mut().zip(&shard.requests) {
                 *total += count.load(Ordering::Relaxed);
