@@ -9,7 +9,7 @@ use crate::cache::disk::{Disk, DiskConfig};
 use crate::cache::flight::Flights;
 use crate::cache::hash::{KeyedHasher, hash_key};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{MAX_BYTES, MAX_RECORDS, PurgeLog};
+use crate::cache::purge::{MAX_BYTES, MAX_RECORDS, PurgeError, PurgeLog};
 use crate::cache::tiers::Tiers;
 use crate::cache::uncacheable::Uncacheable;
 use crate::config::Live;
@@ -69,7 +69,7 @@ fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, 
         return (Disk::off(), KeyedHasher::new(hash_key(None)));
     };
     let mut config = DiskConfig::new(dir, cache.disk);
-    config.block_size = cache.block_size;
+    config.block_size = Some(cache.block_size).filter(|size| *size > 0);
     config.store_wait = cache.store_wait;
     config.codec_version = u32::from(codec::VERSION);
     let hasher = KeyedHasher::new(hash_key(Some(dir)));
@@ -77,14 +77,10 @@ fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, 
 }
 
 /// The invalidation log, beside what it is about.
-fn purges(snapshot: &Snapshot) -> PurgeLog {
+fn purges(snapshot: &Snapshot) -> Result<PurgeLog, PurgeError> {
     let path = snapshot.cache.dir.as_ref().filter(|_| snapshot.cache.disk > 0);
     let path = path.map(|dir| dir.join("purge.log"));
-    let opened = PurgeLog::open(path.as_deref(), MAX_RECORDS, MAX_BYTES);
-    opened.unwrap_or_else(|error| {
-        tracing::error!(%error, "purges are kept in memory only");
-        PurgeLog::in_memory(MAX_RECORDS, MAX_BYTES)
-    })
+    PurgeLog::open(path.as_deref(), MAX_RECORDS, MAX_BYTES)
 }
 
 struct MemoryView(Memory);
