@@ -1,10 +1,10 @@
 //! The command line: one file a command.
 //!
-//! - [`args`]: what can be typed.
-//! - [`run`]: serve.
-//! - [`check`]: is the configuration right, and what holds?
-//! - [`health`], [`cache`]: ask the running Larder, through [`client`].
-//! - [`demo`]: an app of our own and a Larder in front of it.
+//! - `args`: what can be typed.
+//! - `run`: serve.
+//! - `check`: is the configuration right, and what holds?
+//! - `health`, `cache`: ask the running Larder, through `client`.
+//! - `demo`: an app of our own and a Larder in front of it.
 //!
 //! Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.
 
