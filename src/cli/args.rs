@@ -19,7 +19,7 @@ Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";
 
 /// A caching reverse proxy that runs beside any HTTP app.
 #[derive(Debug, Parser)]
-#[command(name = "larder", version, about, after_help = EXAMPLES, propagate_version = true)]
+#[command(name = "larder", bin_name = "larder", version, about, after_help = EXAMPLES, propagate_version = true)]
 pub struct Cli {
     /// Before or behind the command.
     #[command(flatten)]

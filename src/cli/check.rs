@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::{complain, refused, say};
-use crate::config::{self, Flags, Sources, effective, validate};
+use crate::config::{self, Flags, Sources, effective, machine};
 
 /// Prints the effective configuration (standard output) and what is wrong or odd (standard
 /// error).
@@ -15,8 +15,7 @@ pub fn check(flags: Flags) -> ExitCode {
     for warning in &loaded.warnings {
         complain(format_args!("warning: {warning}"));
     }
-    if let Some(warning) =
-        loaded.snapshot.cache.dir.as_deref().and_then(validate::directory_warning)
+    if let Some(warning) = loaded.snapshot.cache.dir.as_deref().and_then(machine::directory_warning)
     {
         complain(format_args!("warning: {warning}"));
     }

@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use crate::config::file::File;
     use crate::config::load::{Flags, Sources, load, load_bytes};
-    use crate::config::validate::Machine;
+    use crate::config::machine::Machine;
 
     fn sources() -> Sources {
         let machine = Machine {

@@ -118,7 +118,7 @@ impl Live {
         let mut seen = self.seen.lock();
         let contents = settle(&self.files(&seen)).unwrap_or_else(|latest| latest);
         seen.contents = Some(hash(&contents));
-        self.take(&mut seen, contents)
+        self.take(&mut seen, &contents)
     }
 
     fn hear_hangup(self: &Arc<Self>, handle: &Handle) {
@@ -185,7 +185,7 @@ impl Live {
             return;
         }
         // It has logged and counted what became of it.
-        let _ = self.take(&mut seen, contents);
+        let _ = self.take(&mut seen, &contents);
     }
 
     /// True where the contents make the configuration that runs.
@@ -206,8 +206,8 @@ impl Live {
     }
 
     /// Puts new contents into effect, or refuses them; logs and counts either.
-    fn take(&self, seen: &mut Seen, contents: Contents) -> Result<Diff, ConfigError> {
-        let taken = self.load(&contents).and_then(|loaded| {
+    fn take(&self, seen: &mut Seen, contents: &Contents) -> Result<Diff, ConfigError> {
+        let taken = self.load(contents).and_then(|loaded| {
             let diff = Diff::between(&self.current.load(), &loaded.snapshot);
             refuse_restarts(&diff, &loaded)?;
             Ok((loaded, diff))
@@ -390,7 +390,7 @@ fn looks_wanted(contents: &Contents) -> u32 {
 mod tests {
     use super::*;
     use crate::config::load::{Flags, load};
-    use crate::config::validate::Machine;
+    use crate::config::machine::Machine;
     use std::fs;
     use std::io::Write;
     use tempfile::TempDir;
@@ -469,7 +469,8 @@ mod tests {
             fs::create_dir(directory.join("..1")).unwrap();
             fs::write(directory.join("..1/config.toml"), text("1h")).unwrap();
             std::os::unix::fs::symlink("..1", directory.join("..data")).unwrap();
-            std::os::unix::fs::symlink("..data/config.toml", directory.join("config.toml")).unwrap();
+            std::os::unix::fs::symlink("..data/config.toml", directory.join("config.toml"))
+                .unwrap();
             directory.join("config.toml")
         });
         let directory = running.directory.path();
@@ -498,7 +499,8 @@ mod tests {
     #[test]
     fn a_broken_edit_is_refused_and_counted_and_mended() {
         let running = start(plain);
-        for (round, broken) in ["", "upstream =", "[cache]\nmemroy = 1\n", "\0"].iter().enumerate() {
+        for (round, broken) in ["", "upstream =", "[cache]\nmemroy = 1\n", "\0"].iter().enumerate()
+        {
             fs::write(&running.file, broken).unwrap();
             let want = round as u64 + 1;
             running.eventually("the refusal", |r| r.metrics.reloads_refused.get() == want);
@@ -540,8 +542,8 @@ mod tests {
             assert_eq!(diff.to_string(), "cache.keep_stale: \"1h\" -> \"2h\"");
         }
         assert!(changes.has_changed().unwrap());
-        assert_eq!(changes.borrow_and_update().cache.keep_stale, Duration::from_secs(7200));
-        assert_eq!(view.load().cache.keep_stale, Duration::from_secs(7200));
+        assert_eq!(changes.borrow_and_update().cache.keep_stale, Duration::from_hours(2));
+        assert_eq!(view.load().cache.keep_stale, Duration::from_hours(2));
     }
 
     #[test]

@@ -7,20 +7,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
-use crate::config::file::{File, Given, SECTIONS, Section};
+use crate::config::file::{File, Given};
+use crate::config::machine::Machine;
 use crate::config::mistake::{ConfigError, Mistake, Place, SourceText, nearest};
 use crate::config::snapshot::{Secret, Snapshot};
-use crate::config::validate::{Machine, validate};
+use crate::config::validate::validate;
 use crate::config::value::{Raw, Setting, show_bytes};
 
 /// A configuration file is at most this large; nobody writes more, and /dev/zero ends.
 const FILE_LIMIT: u64 = 1 << 20;
-
-/// Tables that the design names and a later version brings.
-const LATER: [&str; 2] = ["redis", "route"];
 
 /// What the command line says; the values are checked with all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +57,7 @@ impl Sources {
         Self { file, environment, flags, machine }
     }
 
-    fn variable(&self, name: &str) -> Option<&str> {
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.iter().find(|(n, _)| n == name).and_then(|(_, value)| value.to_str())
     }
 }
@@ -135,9 +130,10 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-struct Reader<'a> {
-    sources: &'a Sources,
-    mistakes: Vec<Mistake>,
+/// Gathers what was written and every mistake in it; `document` reads the file for it.
+pub(super) struct Reader<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) mistakes: Vec<Mistake>,
     warnings: Vec<String>,
 }
 
@@ -158,164 +154,6 @@ impl Reader<'_> {
                 self.mistakes.push(Mistake::new(whole, what));
                 None
             }
-        }
-    }
-
-    fn file(&mut self, source: &SourceText, written: &mut File) {
-        let (table, errors) = DeTable::parse_recoverable(source.text());
-        let mut last_line = None;
-        for error in &errors {
-            let mistake = source.mistake(error.span().unwrap_or(0..0), error.message().trim());
-            let line = match &mistake.place {
-                Place::File(at) => Some(at.line),
-                _ => None,
-            };
-            // What follows on the same line is the same mistake once more.
-            if line != last_line {
-                self.mistakes.push(mistake);
-            }
-            last_line = line;
-        }
-        if !errors.is_empty() {
-            return;
-        }
-        for (key, value) in table.get_ref() {
-            let name = key.get_ref().as_ref();
-            match (name, value.get_ref()) {
-                ("upstream", value_of) => self.upstream(source, value_of, value, written),
-                (name, DeValue::Table(table)) if SECTIONS.contains(&name) && !name.is_empty() => {
-                    self.table(source, name, table, written);
-                }
-                (name, _) if SECTIONS.contains(&name) && !name.is_empty() => {
-                    let what = format!("`{name}` is a table: write [{name}] on a line of its own");
-                    self.mistakes.push(source.mistake(key.span(), what));
-                }
-                _ => self.key(source, "", key, value, written),
-            }
-        }
-    }
-
-    /// `upstream = "…"`, or one `[[upstream]]`.
-    fn upstream(
-        &mut self,
-        source: &SourceText,
-        value_of: &DeValue<'_>,
-        value: &Spanned<DeValue<'_>>,
-        written: &mut File,
-    ) {
-        match value_of {
-            DeValue::Array(items)
-                if items.len() == 1 && items.iter().all(|i| i.get_ref().is_table()) =>
-            {
-                for table in items.iter().filter_map(|item| item.get_ref().as_table()) {
-                    self.table(source, "upstream", table, written);
-                }
-                let elsewhere = self.sources.flags.upstream.is_some()
-                    || ["LARDER_UPSTREAM", "LARDER_UPSTREAM__URL"]
-                        .iter()
-                        .any(|name| self.sources.variable(name).is_some());
-                if !elsewhere && items.iter().all(|item| item.get_ref().get("url").is_none()) {
-                    let span = items.iter().next().map_or(value.span(), Spanned::span);
-                    let what = "[[upstream]] has no `url`; write url = \"http://127.0.0.1:3000\"";
-                    self.mistakes.push(source.mistake(span, what));
-                }
-            }
-            DeValue::Array(items) if items.len() > 1 => {
-                let span = items.iter().nth(1).map_or(value.span(), Spanned::span);
-                let what = "several [[upstream]] need [[route]], which comes in a later version; \
-                            keep one";
-                self.mistakes.push(source.mistake(span, what));
-            }
-            DeValue::Table(_) | DeValue::Array(_) => {
-                let what = "expected upstream = \"http://127.0.0.1:3000\" or one [[upstream]] table \
-                            (with two brackets)";
-                self.mistakes.push(source.mistake(value.span(), what));
-            }
-            _ => self.set(source, "upstream", "url", "upstream", value, written),
-        }
-    }
-
-    fn table(
-        &mut self,
-        source: &SourceText,
-        section: &str,
-        table: &DeTable<'_>,
-        written: &mut File,
-    ) {
-        for (key, value) in table {
-            self.key(source, section, key, value, written);
-        }
-    }
-
-    fn key(
-        &mut self,
-        source: &SourceText,
-        section: &str,
-        key: &Spanned<std::borrow::Cow<'_, str>>,
-        value: &Spanned<DeValue<'_>>,
-        written: &mut File,
-    ) {
-        let name = key.get_ref().as_ref();
-        let known = written.section(section).map_or(&[][..], Section::keys);
-        if known.contains(&name) {
-            let path =
-                if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-            self.set(source, section, name, &path, value, written);
-        } else {
-            let what = unknown_key(section, name, known);
-            self.mistakes.push(source.mistake(key.span(), what));
-        }
-    }
-
-    /// Sets one key that is known.
-    fn set(
-        &mut self,
-        source: &SourceText,
-        section: &str,
-        key: &str,
-        path: &str,
-        value: &Spanned<DeValue<'_>>,
-        written: &mut File,
-    ) {
-        let mut expanded = value.get_ref().clone();
-        let substituted = match self.expand(&mut expanded) {
-            Ok(substituted) => substituted,
-            Err(what) => {
-                self.mistakes.push(source.mistake(value.span(), format!("`{path}`: {what}")));
-                return;
-            }
-        };
-        // A string that came out of ${VAR} may stand for a number: "${PORTS}" is all one can write.
-        let raw = match (&expanded, substituted) {
-            (DeValue::String(text), true) => Raw::Text(text),
-            _ => Raw::Toml(&expanded),
-        };
-        let place = source.place(value.span().start);
-        let Some(table) = written.section_mut(section) else { return };
-        if let Err(what) = table.set(key, &raw, place) {
-            self.mistakes.push(source.mistake(value.span(), format!("`{path}`: {what}")));
-        }
-    }
-
-    /// Puts the environment's values in the place of `${VAR}`; true where there was one.
-    fn expand(&self, value: &mut DeValue<'_>) -> Result<bool, String> {
-        match value {
-            DeValue::String(text) => {
-                let expanded = expand_text(text, |name| self.sources.variable(name))?;
-                let changed = expanded.is_some();
-                if let Some(expanded) = expanded {
-                    *text = expanded.into();
-                }
-                Ok(changed)
-            }
-            DeValue::Array(items) => {
-                let mut changed = false;
-                for item in items.iter_mut() {
-                    changed |= self.expand(item.get_mut())?;
-                }
-                Ok(changed)
-            }
-            _ => Ok(false),
         }
     }
 
@@ -401,63 +239,6 @@ pub fn variable_name(path: &str) -> String {
     format!("LARDER_{}", path.replace('.', "__").to_uppercase())
 }
 
-fn unknown_key(section: &str, name: &str, known: &[&str]) -> String {
-    if section.is_empty() && LATER.contains(&name) {
-        return format!("`{name}` is not supported yet; it comes in a later version");
-    }
-    let scope = match section {
-        "" => String::new(),
-        "upstream" => " in [[upstream]]".to_owned(),
-        section => format!(" in [{section}]"),
-    };
-    let tables = SECTIONS.iter().copied().filter(|s| section.is_empty() && !s.is_empty());
-    if let Some(near) = nearest(name, known.iter().copied().chain(tables)) {
-        return format!("unknown key `{name}`{scope}, did you mean `{near}`?");
-    }
-    // The right key in the wrong table is the other common slip.
-    let elsewhere = File::paths().into_iter().find_map(|path| {
-        let (table, key) = path.split_once('.').unwrap_or(("", &path));
-        (key == name && table != section).then(|| match table {
-            "" => format!(", it belongs at the top of the file, above the first [table]"),
-            "upstream" => format!(", it belongs in [[upstream]]"),
-            table => format!(", it belongs in [{table}]"),
-        })
-    });
-    let hint = elsewhere.unwrap_or_else(|| format!("; known are {}", known.join(", ")));
-    format!("unknown key `{name}`{scope}{hint}")
-}
-
-/// `None`: nothing to expand. `$${` stands for `${` itself.
-fn expand_text<'v>(
-    text: &str,
-    variable: impl Fn(&str) -> Option<&'v str>,
-) -> Result<Option<String>, String> {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut changed = false;
-    while let Some((before, after)) = rest.split_once("${") {
-        if let Some(before) = before.strip_suffix('$') {
-            expanded.push_str(before);
-            expanded.push_str("${");
-            rest = after;
-        } else {
-            let Some((name, behind)) = after.split_once('}') else {
-                return Err(
-                    "`${` without its `}`; write `$${` for the characters themselves".to_owned()
-                );
-            };
-            let value = variable(name)
-                .ok_or_else(|| format!("environment variable `{name}` is not set"))?;
-            expanded.push_str(before);
-            expanded.push_str(value);
-            rest = behind;
-        }
-        changed = true;
-    }
-    expanded.push_str(rest);
-    Ok(changed.then_some(expanded))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -493,24 +274,96 @@ mod tests {
     #[test]
     fn every_mistake_is_named_with_its_place_and_what_would_be_right() {
         for (case, text, want) in [
-            ("misspelt", "[cache]\nmemroy = 1\n", "config.toml:3:1: unknown key `memroy` in [cache], did you mean `memory`?"),
-            ("misspelt table", "[cahce]\n", "config.toml:2:2: unknown key `cahce`, did you mean `cache`?"),
-            ("wrong table", "[admin]\nmemory = 1\n", "config.toml:3:1: unknown key `memory` in [admin], it belongs in [cache]"),
-            ("top key in a table", "[cache]\nworkers = 1\n", "config.toml:3:1: unknown key `workers` in [cache], it belongs at the top of the file, above the first [table]"),
-            ("nothing like it", "[readyz]\nzebra = 1\n", "config.toml:3:1: unknown key `zebra` in [readyz]; known are require_upstream"),
-            ("later", "[redis]\nurl = \"x\"\n", "config.toml:2:2: `redis` is not supported yet; it comes in a later version"),
-            ("no table", "cache = 1\n", "config.toml:2:1: `cache` is a table: write [cache] on a line of its own"),
-            ("wrong type", "workers = \"two\"\n", "config.toml:2:11: `workers`: expected a whole number, found \"two\""),
-            ("negative", "workers = -1\n", "config.toml:2:11: `workers`: expected a whole number, found -1"),
-            ("too many", "workers = 5000\n", "config.toml:2:11: `workers` is 5000; it must be from 0 to 1024"),
-            ("no unit", "drain_timeout = 20\n", "config.toml:2:17: `drain_timeout`: expected a duration such as \"250ms\", \"30s\" or \"1h\", found 20; a number needs its unit: \"20s\"?"),
-            ("no size", "[cache]\ndisk = \"lots\"\n", "config.toml:3:8: `cache.disk`: expected a size in bytes such as 65536, \"64KiB\" or \"10MB\", found \"lots\""),
-            ("too small", "[cache]\ndisk = \"1MiB\"\n", "config.toml:3:8: `cache.disk` is 1MiB; it must be 0 (off) or from 16MiB to 65536GiB"),
-            ("out of bounds", "[limits]\nheader_timeout = \"0s\"\n", "config.toml:3:18: `limits.header_timeout` is 0s; it must be from 1ms to 1day"),
-            ("segment", "[cache]\nmemory = \"64MiB\"\nsegment_size = \"1MiB\"\n", "config.toml:4:16: `cache.segment_size` is 1MiB; it must be at most 512KiB, a sixteenth of a memory shard (`cache.memory` is 64MiB)"),
-            ("same port", "listen = \"127.0.0.1:9180\"\n", "config.toml:2:10: `listen` and `admin.listen` are both 127.0.0.1:9180"),
-            ("unset variable", "[log]\naccess = \"${NOWHERE}/x\"\n", "config.toml:3:10: `log.access`: environment variable `NOWHERE` is not set"),
-            ("open variable", "[log]\naccess = \"${NOWHERE\"\n", "config.toml:3:10: `log.access`: `${` without its `}`; write `$${` for the characters themselves"),
+            (
+                "misspelt",
+                "[cache]\nmemroy = 1\n",
+                "config.toml:3:1: unknown key `memroy` in [cache], did you mean `memory`?",
+            ),
+            (
+                "misspelt table",
+                "[cahce]\n",
+                "config.toml:2:2: unknown key `cahce`, did you mean `cache`?",
+            ),
+            (
+                "wrong table",
+                "[admin]\nmemory = 1\n",
+                "config.toml:3:1: unknown key `memory` in [admin], it belongs in [cache]",
+            ),
+            (
+                "top key in a table",
+                "[cache]\nworkers = 1\n",
+                "config.toml:3:1: unknown key `workers` in [cache], it belongs at the top of the file, above the first [table]",
+            ),
+            (
+                "nothing like it",
+                "[readyz]\nzebra = 1\n",
+                "config.toml:3:1: unknown key `zebra` in [readyz]; known are require_upstream",
+            ),
+            (
+                "later",
+                "[redis]\nurl = \"x\"\n",
+                "config.toml:2:2: `redis` is not supported yet; it comes in a later version",
+            ),
+            (
+                "no table",
+                "cache = 1\n",
+                "config.toml:2:1: `cache` is a table: write [cache] on a line of its own",
+            ),
+            (
+                "wrong type",
+                "workers = \"two\"\n",
+                "config.toml:2:11: `workers`: expected a whole number, found \"two\"",
+            ),
+            (
+                "negative",
+                "workers = -1\n",
+                "config.toml:2:11: `workers`: expected a whole number, found -1",
+            ),
+            (
+                "too many",
+                "workers = 5000\n",
+                "config.toml:2:11: `workers` is 5000; it must be from 0 to 1024",
+            ),
+            (
+                "no unit",
+                "drain_timeout = 20\n",
+                "config.toml:2:17: `drain_timeout`: expected a duration such as \"250ms\", \"30s\" or \"1h\", found 20; a number needs its unit: \"20s\"?",
+            ),
+            (
+                "no size",
+                "[cache]\ndisk = \"lots\"\n",
+                "config.toml:3:8: `cache.disk`: expected a size in bytes such as 65536, \"64KiB\" or \"10MB\", found \"lots\"",
+            ),
+            (
+                "too small",
+                "[cache]\ndisk = \"1MiB\"\n",
+                "config.toml:3:8: `cache.disk` is 1MiB; it must be 0 (off) or from 16MiB to 65536GiB",
+            ),
+            (
+                "out of bounds",
+                "[limits]\nheader_timeout = \"0s\"\n",
+                "config.toml:3:18: `limits.header_timeout` is 0s; it must be from 1ms to 1day",
+            ),
+            (
+                "segment",
+                "[cache]\nmemory = \"64MiB\"\nsegment_size = \"1MiB\"\n",
+                "config.toml:4:16: `cache.segment_size` is 1MiB; it must be at most 512KiB, a sixteenth of a memory shard (`cache.memory` is 64MiB)",
+            ),
+            (
+                "same port",
+                "listen = \"127.0.0.1:9180\"\n",
+                "config.toml:2:10: `listen` and `admin.listen` are both 127.0.0.1:9180",
+            ),
+            (
+                "unset variable",
+                "[log]\naccess = \"${NOWHERE}/x\"\n",
+                "config.toml:3:10: `log.access`: environment variable `NOWHERE` is not set",
+            ),
+            (
+                "open variable",
+                "[log]\naccess = \"${NOWHERE\"\n",
+                "config.toml:3:10: `log.access`: `${` without its `}`; write `$${` for the characters themselves",
+            ),
         ] {
             assert_eq!(mistakes(&format!("{UPSTREAM}{text}"), &[]), [want], "{case}");
         }
@@ -534,13 +387,17 @@ mod tests {
 
     #[test]
     fn a_mistake_shows_its_line() {
-        let error = load_text(&format!("{UPSTREAM}[cache]\nmemroy = \"64MiB\"\n"), &[]).unwrap_err();
+        let error =
+            load_text(&format!("{UPSTREAM}[cache]\nmemroy = \"64MiB\"\n"), &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "config.toml:3:1: unknown key `memroy` in [cache], did you mean `memory`?\n  3 | memroy = \"64MiB\"\n    | ^^^^^^"
         );
         let error = load_text(&format!("{UPSTREAM}workers = 5000 # many\n"), &[]).unwrap_err();
-        assert!(error.to_string().ends_with("  2 | workers = 5000 # many\n    |           ^^^^"), "{error}");
+        assert!(
+            error.to_string().ends_with("  2 | workers = 5000 # many\n    |           ^^^^"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -550,7 +407,7 @@ mod tests {
             ("cut off", b"upstream = \"http://a\"\n[cac", "config.toml:2:"),
             ("twice", b"workers = 1\nworkers = 2\n", "config.toml:2:1: duplicate key"),
             ("not UTF-8", b"workers = 1\n# \xff\n", "config.toml:2:3: this byte is not UTF-8"),
-            ("binary", b"\0\0\0", "config.toml:1:1: "),
+            ("binary", b"\0\0\0", "config.toml:1:"),
         ] {
             let error = load_bytes(sources(&[]), Some(Ok(bytes.to_vec()))).unwrap_err();
             let first = error.mistakes.first().map(ToString::to_string).unwrap_or_default();
@@ -564,7 +421,9 @@ mod tests {
         sources.file = Some("/nonexistent/larder.toml".into());
         let error = load(sources.clone()).unwrap_err().to_string();
         assert!(
-            error.starts_with("/nonexistent/larder.toml: cannot read the configuration file: No such file"),
+            error.starts_with(
+                "/nonexistent/larder.toml: cannot read the configuration file: No such file"
+            ),
             "{error}"
         );
         sources.file = Some("/dev/zero".into());
@@ -575,7 +434,9 @@ mod tests {
     fn no_upstream_says_where_to_name_one() {
         assert_eq!(
             mistakes("", &[]),
-            ["config.toml: no upstream: tell Larder where the app is, by --upstream http://127.0.0.1:3000, by LARDER_UPSTREAM, or by upstream = \"…\" in a file named by --config"]
+            [
+                "config.toml: no upstream: tell Larder where the app is, by --upstream http://127.0.0.1:3000, by LARDER_UPSTREAM, or by upstream = \"…\" in a file named by --config"
+            ]
         );
         let mut bare = sources(&[]);
         bare.file = None;
@@ -590,12 +451,36 @@ mod tests {
         assert_eq!(upstream.address, Address::Unix("/run/app.sock".into()));
         assert_eq!(upstream.host.as_ref().unwrap(), "app.example.org");
         for (case, text, want) in [
-            ("two", "[[upstream]]\nurl = \"http://a\"\n[[upstream]]\nurl = \"http://b\"\n", "config.toml:3:1: several [[upstream]] need [[route]], which comes in a later version; keep one"),
-            ("no url", "[[upstream]]\nname = \"a\"\n", "config.toml:1:1: [[upstream]] has no `url`; write url = \"http://127.0.0.1:3000\""),
-            ("one bracket", "[upstream]\nurl = \"http://a\"\n", "config.toml:1:1: expected upstream = \"http://127.0.0.1:3000\" or one [[upstream]] table (with two brackets)"),
-            ("misspelt", "[[upstream]]\nurl = \"http://a\"\nhots = \"b\"\n", "config.toml:3:1: unknown key `hots` in [[upstream]], did you mean `host`?"),
-            ("TLS", "upstream = \"https://a\"\n", "config.toml:1:12: `upstream`: TLS to the upstream is not supported yet (it comes in a later version); use \"http://…\" or \"unix:/path\", found \"https://a\""),
-            ("a number", "upstream = 3000\n", "config.toml:1:12: `upstream`: expected a URL such as \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\", found 3000"),
+            (
+                "two",
+                "[[upstream]]\nurl = \"http://a\"\n[[upstream]]\nurl = \"http://b\"\n",
+                "config.toml:3:1: several [[upstream]] need [[route]], which comes in a later version; keep one",
+            ),
+            (
+                "no url",
+                "[[upstream]]\nname = \"a\"\n",
+                "config.toml:1:1: [[upstream]] has no `url`; write url = \"http://127.0.0.1:3000\"",
+            ),
+            (
+                "one bracket",
+                "[upstream]\nurl = \"http://a\"\n",
+                "config.toml:1:1: expected upstream = \"http://127.0.0.1:3000\" or one [[upstream]] table (with two brackets)",
+            ),
+            (
+                "misspelt",
+                "[[upstream]]\nurl = \"http://a\"\nhots = \"b\"\n",
+                "config.toml:3:1: unknown key `hots` in [[upstream]], did you mean `host`?",
+            ),
+            (
+                "TLS",
+                "upstream = \"https://a\"\n",
+                "config.toml:1:12: `upstream`: TLS to the upstream is not supported yet (it comes in a later version); use \"http://…\" or \"unix:/path\", found \"https://a\"",
+            ),
+            (
+                "a number",
+                "upstream = 3000\n",
+                "config.toml:1:12: `upstream`: expected a URL such as \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\", found 3000",
+            ),
         ] {
             assert_eq!(mistakes(text, &[]), [want], "{case}");
         }
@@ -615,7 +500,7 @@ mod tests {
         let snapshot = &loaded.snapshot;
         assert_eq!(snapshot.listen.to_string(), "127.0.0.1:3");
         assert_eq!(snapshot.upstream.url, "http://environment");
-        assert_eq!(snapshot.cache.keep_stale, Duration::from_secs(7200));
+        assert_eq!(snapshot.cache.keep_stale, Duration::from_hours(2));
         assert_eq!(snapshot.drain_timeout, Duration::from_secs(5));
         assert_eq!(snapshot.trusted_proxies.len(), 2);
         let places = ["listen", "upstream.url", "drain_timeout", "workers"];
@@ -658,14 +543,18 @@ mod tests {
         let path = directory.path().join("token");
         std::fs::write(&path, "hunter2\n").unwrap();
         let text = format!("{UPSTREAM}[admin]\ntoken_file = \"{}\"\n", path.display());
-        let token = |loaded: &Loaded| loaded.snapshot.admin.token.as_ref().unwrap().reveal().to_owned();
+        let token =
+            |loaded: &Loaded| loaded.snapshot.admin.token.as_ref().unwrap().reveal().to_owned();
         let loaded = load_text(&text, &[]).unwrap();
         assert_eq!(token(&loaded), "hunter2");
         assert!(!format!("{loaded:?}").contains("hunter2"));
         let loaded = load_text(&text, &[("LARDER_ADMIN__TOKEN", "other")]).unwrap();
         assert_eq!(token(&loaded), "other");
         let both = mistakes(&format!("{text}token = \"x\"\n"), &[]);
-        assert_eq!(both, ["config.toml:3:14: `admin.token` and `admin.token_file` are both given; keep one"]);
+        assert_eq!(
+            both,
+            ["config.toml:3:14: `admin.token` and `admin.token_file` are both given; keep one"]
+        );
         std::fs::write(&path, "").unwrap();
         assert!(mistakes(&text, &[])[0].contains("printable ASCII"));
     }
@@ -693,7 +582,8 @@ mod tests {
                 taken_in.push_str(line);
                 taken_in.push('\n');
             } else if is_setting {
-                let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+                let path =
+                    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
                 named.push(if path == "upstream" { "upstream.url".to_owned() } else { path });
                 // These have no default to repeat.
                 let unset = ["token", "token_file", "host"].contains(&key);

@@ -168,7 +168,8 @@ impl SourceText {
 
 /// The line with a mark of `width` characters below it; `None` where it may hold a secret.
 fn excerpt(content: &str, line: usize, column: usize, width: usize) -> Option<String> {
-    if content.trim().is_empty() || content.contains("token") || content.contains("secret") {
+    let secret = ["token", "secret", "password", "@"].iter().any(|sign| content.contains(sign));
+    if secret || content.trim().is_empty() {
         return None;
     }
     let margin = line.to_string();

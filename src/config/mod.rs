@@ -4,6 +4,8 @@
 //!   are the reference.
 //! - [`value`]: how a single value is read from the file, the environment or a flag.
 //! - [`load`]: file, environment and flags laid over each other; every mistake in one run.
+//!   (`document` walks the file.)
+//! - [`machine`]: what defaults follow from.
 //! - [`validate`]: bounds, defaults and what follows from the machine.
 //! - [`snapshot`]: the result: immutable, what the rest of the house reads.
 //! - [`effective`]: a snapshot as a list of keys, for `larder check` and for diffs.
@@ -13,10 +15,12 @@
 //! The file is read by hand over `toml`'s spanned document, not by a derived `Deserialize`:
 //! serde stops at the first mistake, and a run here reports all of them.
 
+mod document;
 pub mod effective;
 pub mod file;
 pub mod live;
 pub mod load;
+pub mod machine;
 pub mod mistake;
 pub mod snapshot;
 pub mod validate;

@@ -1,6 +1,7 @@
 //! The demo's sample app: slow, and otherwise a well-behaved origin.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,9 +108,10 @@ fn products() -> String {
 }
 
 fn page() -> String {
-    let rows: String = (1..=60)
-        .map(|n| format!("    <li>Shelf {n}: something that took 200 ms to find</li>\n"))
-        .collect();
+    let mut rows = String::new();
+    for n in 1..=60 {
+        let _ = writeln!(rows, "    <li>Shelf {n}: something that took 200 ms to find</li>");
+    }
     format!(
         "<!doctype html>\n<html lang=\"en\">\n  <head><title>Larder's sample app</title></head>\n  \
          <body>\n  <h1>Larder's sample app</h1>\n  <p>This page took 200 ms to make. Reload it: \
