@@ -253,7 +253,7 @@ impl Tiers {
     /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
     /// included, are not used any more, nor is what is being fetched now.
     pub fn invalidate(&self, url: &[u8]) {
-        drop(self.purges.supersede(url));
+        self.purges.invalidate(key::url_part(url));
         self.remove(url);
     }
 

@@ -9,7 +9,7 @@ use crate::cache::disk::{Disk, DiskConfig};
 use crate::cache::flight::Flights;
 use crate::cache::hash::{KeyedHasher, hash_key};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{MAX_BYTES, MAX_RECORDS, PurgeError, PurgeLog};
+use crate::cache::purge::{MAX_BYTES, MAX_RECORDS, PurgeLog};
 use crate::cache::tiers::Tiers;
 use crate::cache::uncacheable::Uncacheable;
 use crate::config::Live;
@@ -76,11 +76,14 @@ fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, 
     (Disk::open(config, metrics.clone(), handle), hasher)
 }
 
-/// The invalidation log, beside what it is about.
-fn purges(snapshot: &Snapshot) -> Result<PurgeLog, PurgeError> {
-    let path = snapshot.cache.dir.as_ref().filter(|_| snapshot.cache.disk > 0);
-    let path = path.map(|dir| dir.join("purge.log"));
-    PurgeLog::open(path.as_deref(), MAX_RECORDS, MAX_BYTES)
+/// The invalidation log, beside what it is about; in memory where that cannot be written.
+fn purges(snapshot: &Snapshot) -> PurgeLog {
+    let path = snapshot.cache.dir.as_ref().map(|dir| dir.join("purge.log"));
+    let opened = PurgeLog::open(path.as_deref(), MAX_RECORDS, MAX_BYTES);
+    opened.unwrap_or_else(|error| {
+        tracing::error!(%error, "purges are kept in memory only");
+        PurgeLog::in_memory(MAX_RECORDS, MAX_BYTES)
+    })
 }
 
 struct MemoryView(Memory);

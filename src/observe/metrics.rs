@@ -152,6 +152,8 @@ pub struct DiskCounts {
     pub dropped_behind: Count,
     /// Entries that could never fit (too large for a block).
     pub dropped_too_large: Count,
+    /// Entries that foyer dropped although our bounds should keep it from that.
+    pub dropped_overflow: Count,
     /// Failed reads of the disk.
     pub read_errors: Count,
     /// Failed writes to the disk.

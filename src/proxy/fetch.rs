@@ -181,9 +181,9 @@ fn launch(
             .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))
             || wanted.stale.as_ref().is_some_and(|found| !found.entry.compressible),
         stale: wanted.stale.clone(),
-        unconditional: stored.is_some().then(|| build(None)),
     };
-    tokio::spawn(fill::run(plan, fill, request, tell));
+    let unconditional = stored.is_some().then(|| build(None));
+    tokio::spawn(fill::run(plan, fill, request, unconditional, tell));
     private
 }
 

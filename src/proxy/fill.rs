@@ -112,23 +112,20 @@ pub struct Plan {
     pub origin_codes: bool,
     /// The stored response that is validated.
     pub stale: Option<Found>,
-    /// The same request without validators, for an origin that validates something else.
-    pub unconditional: Option<Request<RequestBody>>,
 }
 
-/// Asks the origin with `request` and fills the flight. `private` takes an answer that only the
-/// leader may have.
+/// Asks the origin with `request` and fills the flight. `unconditional`: the same without
+/// validators, for an origin that validates something else. `private` takes an answer that only
+/// the leader may have.
 pub async fn run(
     plan: Plan,
     fill: Fill<Shared>,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
+    mut unconditional: Option<Request<RequestBody>>,
     private: oneshot::Sender<Private>,
 ) {
     let house = plan.worker.house.clone();
     let position = house.tiers.purges.position();
-    let mut request = request;
-    let mut unconditional = plan.unconditional;
-    let plan = Plan { unconditional: None, ..plan };
     loop {
         let asked_at = clock::now();
         let began = clock::monotonic_ns();

@@ -148,14 +148,17 @@ impl PurgeLog {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Self, PurgeError> {
-        let mut marks = Marks::new(max_records, max_bytes);
-        let Some(path) = path else {
-            let position = next_epoch(0, 0);
-            marks.raise_soft_floor(position);
-            return Ok(Self::of(position, marks, None));
-        };
-        Self::open_file(path, max_bytes, marks)
+        let Some(path) = path else { return Ok(Self::in_memory(max_records, max_bytes)) };
+        Self::open_file(path, max_bytes, Marks::new(max_records, max_bytes))
             .map_err(|source| PurgeError::Open { path: path.to_owned(), source })
+    }
+
+    /// A log that ends with the process.
+    pub fn in_memory(max_records: usize, max_bytes: usize) -> Self {
+        let mut marks = Marks::new(max_records, max_bytes);
+        let position = next_epoch(0, 0);
+        marks.raise_soft_floor(position);
+        Self::of(position, marks, None)
     }
 
     fn open_file(path: &Path, max_bytes: usize, mut marks: Marks) -> io::Result<Self> {
@@ -227,6 +230,17 @@ impl PurgeLog {
             return Verdict::Valid;
         }
         self.log.verdict(base, |marks| marks.verdict(key, base))
+    }
+
+    /// An unsafe method changed what lies at `url` (RFC 9111 §4.4): a hard purge of it that is
+    /// written, so that it outlives `kill -9`, but not synced. Where writing fails it holds in
+    /// memory.
+    pub fn invalidate(&self, url: &[u8]) {
+        let (_, written) = self.log.append(Kind::Url { url, soft: false });
+        if let Err(error) = written {
+            self.log.tell(&error);
+        }
+        self.start_rewriter();
     }
 
     /// Says that every copy of `key` stored so far is dead, before a newer one is used: written
