@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::origin::{Origin, data, eventually, fed, fetch, get, pool, request, upstream};
 use crate::config::snapshot::Address;
-use crate::observe::metrics::{Metrics, UpstreamErrorKind};
+use crate::observe::metrics::{Count, Metrics, UpstreamErrorKind};
 use crate::upstream::{RequestBody, UpstreamError};
 
 const SHORT: Duration = Duration::from_millis(80);
@@ -65,6 +66,36 @@ async fn malformed_answers_never_pass() {
         assert_eq!(counted(&metrics, UpstreamErrorKind::Malformed), 1, "{answer:?}");
         eventually("its connection is closed", || metrics.upstream.connections.get() == 0).await;
         assert_eq!(pool.idle(), 0, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn bad_chunking_after_the_head_has_passed_breaks_the_body_off() {
+    for bad in ["zz\r\n", "2\nok\r\n", "2\r\nokX", "0\r\n\r\nSURPLUS"] {
+        let (go, gone) = oneshot::channel();
+        let gone = Arc::new(parking_lot::Mutex::new(Some(gone)));
+        let origin = Origin::start(move |_, mut peer| {
+            let gone = gone.lock().take().unwrap();
+            async move {
+                peer.head().await;
+                peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n")
+                    .await;
+                gone.await.unwrap();
+                peer.say(bad).await;
+                peer.head().await;
+            }
+        })
+        .await;
+        let (pool, metrics) = pool();
+        let mut answer = pool.send(&origin.upstream(), get()).await.unwrap();
+        let first = answer.body_mut().frame().await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "good");
+        go.send(()).unwrap();
+        let error = answer.body_mut().frame().await.unwrap().unwrap_err();
+        assert!(matches!(error, UpstreamError::Malformed(_)), "{bad:?}: {error}");
+        assert!(!answer.body().is_end_stream());
+        assert_eq!((metrics.upstream.connections.get(), pool.idle()), (0, 0));
+        assert_eq!(counted(&metrics, UpstreamErrorKind::Malformed), 1);
     }
 }
 
@@ -293,7 +324,7 @@ async fn a_request_that_breaks_off_resets_the_connection() {
         assert_eq!(source.to_string(), "the client went away");
         assert!(told.await.unwrap().is_err(), "the origin saw a clean end");
         assert_eq!(metrics.upstream.connections.get(), 0);
-        assert_eq!(metrics.upstream.errors.each_ref().map(|count| count.get()), [0; 7]);
+        assert_eq!(metrics.upstream.errors.each_ref().map(Count::get), [0; 7]);
     }
 }
 
