@@ -29,6 +29,8 @@ pub(super) struct Connection {
     driver: AbortHandle,
     /// It has carried an exchange before.
     used: bool,
+    /// The exchange under way is its last.
+    last: bool,
     /// It has become a tunnel, which closes it.
     released: bool,
 }
@@ -80,7 +82,8 @@ impl Connection {
             // What goes wrong is told to whoever waits for the exchange.
             let _ = driven.await;
         });
-        Ok(Self { sender, wire, driver: driver.abort_handle(), used: false, released: false })
+        let driver = driver.abort_handle();
+        Ok(Self { sender, wire, driver, used: false, last: false, released: false })
     }
 
     /// Has it carried an exchange before?
@@ -107,6 +110,12 @@ impl Connection {
         self.wire.close_keeping_slot()
     }
 
+    /// Lets the exchange under way be its last. To an origin that once answered with HTTP/1.0
+    /// hyper speaks 1.0, too, and would drop the body of a request of unknown length.
+    pub(super) fn use_no_more(&mut self) {
+        self.last = true;
+    }
+
     /// Leaves it to the tunnel that a 101 has made of it.
     pub(super) fn release(mut self) {
         self.released = true;
@@ -115,12 +124,12 @@ impl Connection {
     /// Both messages have ended: waits (only as long as hyper's driver needs) until the next
     /// request could go out. False: it may not be used again.
     pub(super) async fn ended(&mut self) -> bool {
-        self.sender.ready().await.is_ok() && self.wire.is_reusable()
+        self.sender.ready().await.is_ok() && self.wire.is_reusable() && !self.last
     }
 
     /// As [`Self::ended`], without waiting; `None`: not known yet.
     pub(super) fn has_ended(&self) -> Option<bool> {
-        if self.sender.is_closed() || self.wire.violation().is_some() {
+        if self.last || self.sender.is_closed() || self.wire.violation().is_some() {
             Some(false)
         } else if self.sender.is_ready() {
             Some(self.wire.is_reusable())

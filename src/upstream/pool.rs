@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::{Lease, ResponseBody};
 use super::connection::{Connection, Failed};
@@ -177,6 +177,9 @@ impl Pool {
     ) -> Result<Response<ResponseBody>, Failed> {
         let answer = connection.exchange(request, to.first_byte_timeout).await?;
         let metrics = Arc::clone(&self.0.metrics);
+        if answer.version() != Version::HTTP_11 {
+            connection.use_no_more();
+        }
         let lease = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.release();
             None
@@ -246,23 +249,31 @@ impl Inner {
         slots: &Arc<Slots>,
         fresh: bool,
     ) -> Result<Box<Connection>, UpstreamError> {
-        let slot = match slots.ask(self.number) {
-            Asked::Slot(slot) => slot,
-            Asked::Wait(granted) => {
-                // Looked for after joining the queue: who gives a connection back looks into
-                // the queue after that, so that one of both sees the other.
-                if !fresh && let (_, Some(connection)) = self.checkout(to) {
+        let deadline = Instant::now() + to.connect_timeout;
+        let slot = loop {
+            let granted = match slots.ask(self.number) {
+                Asked::Slot(slot) => break slot,
+                Asked::Wait(granted) => granted,
+            };
+            // Looked for after joining the queue: who gives a connection back looks into the
+            // queue after that, so that one of both sees the other.
+            if !fresh && let (_, Some(connection)) = self.checkout(to) {
+                return Ok(connection);
+            }
+            self.shared.close_an_idle_one(to);
+            match timeout_at(deadline, granted).await {
+                Ok(Ok(Grant::Slot(slot))) => break slot,
+                Ok(Ok(Grant::Connection(connection))) if fresh => {
+                    if let Some(slot) = connection.into_slot() {
+                        break slot;
+                    }
+                }
+                Ok(Ok(Grant::Connection(connection))) if connection.is_usable() => {
                     return Ok(connection);
                 }
-                self.shared.close_an_idle_one(to);
-                match timeout(to.connect_timeout, granted).await {
-                    Ok(Ok(Grant::Slot(slot))) => slot,
-                    Ok(Ok(Grant::Connection(connection))) if fresh => {
-                        connection.into_slot().ok_or(UpstreamError::Saturated)?
-                    }
-                    Ok(Ok(Grant::Connection(connection))) => return Ok(connection),
-                    Ok(Err(_)) | Err(_) => return Err(UpstreamError::Saturated),
-                }
+                // Closed on its way here: its slot has gone to the next, who may be us again.
+                Ok(Ok(Grant::Connection(_))) => {}
+                Ok(Err(_)) | Err(_) => return Err(UpstreamError::Saturated),
             }
         };
         Connection::open(to, slot, &self.metrics).await.map(Box::new)

@@ -52,6 +52,15 @@ pub(super) enum Asked {
     Wait(oneshot::Receiver<Grant>),
 }
 
+impl State {
+    /// Who gives up leaves its place in the queue; all wait equally long, so it comes to the front.
+    fn forget_those_who_left(&mut self) {
+        while self.queue.front().is_some_and(|waiter| waiter.tell.is_closed()) {
+            self.queue.pop_front();
+        }
+    }
+}
+
 impl Slots {
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { max, open: 0, queue: VecDeque::new() })))
@@ -78,10 +87,7 @@ impl Slots {
             state.open += 1;
             return Asked::Slot(Slot(Some(Arc::clone(self))));
         }
-        // Those who gave up leave their places; they are swept when one in two may be such.
-        if state.queue.len() > 2 * state.max {
-            state.queue.retain(|waiter| !waiter.tell.is_closed());
-        }
+        state.forget_those_who_left();
         let (tell, told) = oneshot::channel();
         state.queue.push_back(Waiter { pool, since: Instant::now(), tell });
         Asked::Wait(told)
@@ -102,7 +108,7 @@ impl Slots {
         loop {
             let waiter = {
                 let mut state = self.0.lock();
-                state.queue.retain(|waiter| !waiter.tell.is_closed());
+                state.forget_those_who_left();
                 let Some(first) = state.queue.front() else { return Some(connection) };
                 let ours = state.queue.iter().position(|waiter| waiter.pool == pool);
                 let foreign = first.pool != pool && first.since.elapsed() > FOREIGN_PATIENCE;

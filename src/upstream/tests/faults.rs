@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::origin::{Origin, data, eventually, fed, fetch, get, pool, request, upstream};
 use crate::config::snapshot::Address;
-use crate::observe::metrics::{Metrics, UpstreamErrorKind};
+use crate::observe::metrics::{Count, Metrics, UpstreamErrorKind};
 use crate::upstream::{RequestBody, UpstreamError};
 
+/// A bound that a test waits out.
 const SHORT: Duration = Duration::from_millis(80);
+/// A bound that must hold on a busy machine, too.
+const AMPLE: Duration = Duration::from_millis(800);
 
 fn counted(metrics: &Metrics, kind: UpstreamErrorKind) -> u64 {
     metrics.upstream.errors[kind as usize].get()
@@ -65,6 +69,36 @@ async fn malformed_answers_never_pass() {
         assert_eq!(counted(&metrics, UpstreamErrorKind::Malformed), 1, "{answer:?}");
         eventually("its connection is closed", || metrics.upstream.connections.get() == 0).await;
         assert_eq!(pool.idle(), 0, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn bad_chunking_after_the_head_has_passed_breaks_the_body_off() {
+    for bad in ["zz\r\n", "2\nok\r\n", "2\r\nokX", "0\r\n\r\nSURPLUS"] {
+        let (go, gone) = oneshot::channel();
+        let gone = Arc::new(parking_lot::Mutex::new(Some(gone)));
+        let origin = Origin::start(move |_, mut peer| {
+            let gone = gone.lock().take().unwrap();
+            async move {
+                peer.head().await;
+                peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n")
+                    .await;
+                gone.await.unwrap();
+                peer.say(bad).await;
+                peer.head().await;
+            }
+        })
+        .await;
+        let (pool, metrics) = pool();
+        let mut answer = pool.send(&origin.upstream(), get()).await.unwrap();
+        let first = answer.body_mut().frame().await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "good");
+        go.send(()).unwrap();
+        let error = answer.body_mut().frame().await.unwrap().unwrap_err();
+        assert!(matches!(error, UpstreamError::Malformed(_)), "{bad:?}: {error}");
+        assert!(!answer.body().is_end_stream());
+        assert_eq!((metrics.upstream.connections.get(), pool.idle()), (0, 0));
+        assert_eq!(counted(&metrics, UpstreamErrorKind::Malformed), 1);
     }
 }
 
@@ -199,17 +233,17 @@ async fn a_head_that_does_not_come_in_time_is_waited_for_no_longer() {
 async fn a_slow_upload_is_not_the_origins_delay() {
     let origin = Origin::start(|_, mut peer| async move {
         peer.head().await;
-        peer.read("1\r\nx\r\n".len() * 4 + "0\r\n\r\n".len()).await;
+        peer.read("1\r\nx\r\n".len() * 2 + "0\r\n\r\n".len()).await;
         peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
         peer.head().await;
     })
     .await;
     let mut config = origin.config();
-    config.first_byte_timeout = SHORT;
+    config.first_byte_timeout = AMPLE;
     let (feed, body) = fed();
     let upload = async move {
-        for _ in 0..4 {
-            tokio::time::sleep(SHORT * 2).await;
+        for _ in 0..2 {
+            tokio::time::sleep(AMPLE * 5 / 4).await;
             feed.send(data("x")).unwrap();
         }
     };
@@ -223,8 +257,8 @@ async fn a_body_that_pauses_for_too_long_breaks_off() {
     let origin = Origin::start(|_, mut peer| async move {
         peer.head().await;
         peer.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").await;
-        for _ in 0..4 {
-            tokio::time::sleep(SHORT / 2).await; // together longer than the bound
+        for _ in 0..5 {
+            tokio::time::sleep(AMPLE / 4).await; // together longer than the bound
             peer.say("x").await;
         }
         let _ = peer.rest().await;
@@ -232,7 +266,7 @@ async fn a_body_that_pauses_for_too_long_breaks_off() {
     .await;
     let (pool, metrics) = pool();
     let mut config = origin.config();
-    config.between_bytes_timeout = SHORT;
+    config.between_bytes_timeout = AMPLE;
     let mut answer = pool.send(&Arc::new(config), get()).await.unwrap();
     let mut read = 0;
     let error = loop {
@@ -242,7 +276,7 @@ async fn a_body_that_pauses_for_too_long_breaks_off() {
         }
     };
     assert!(matches!(error, UpstreamError::BetweenBytesTimeout), "{error}");
-    assert_eq!(read, 4);
+    assert_eq!(read, 5);
     assert_eq!(counted(&metrics, UpstreamErrorKind::BetweenBytesTimeout), 1);
     assert_eq!(metrics.upstream.connections.get(), 0);
     assert!(answer.body_mut().frame().await.is_none());
@@ -293,7 +327,7 @@ async fn a_request_that_breaks_off_resets_the_connection() {
         assert_eq!(source.to_string(), "the client went away");
         assert!(told.await.unwrap().is_err(), "the origin saw a clean end");
         assert_eq!(metrics.upstream.connections.get(), 0);
-        assert_eq!(metrics.upstream.errors.each_ref().map(|count| count.get()), [0; 7]);
+        assert_eq!(metrics.upstream.errors.each_ref().map(Count::get), [0; 7]);
     }
 }
 

@@ -12,6 +12,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::config::snapshot::{Address, Upstream};
 use crate::observe::metrics::Metrics;
@@ -160,24 +161,27 @@ pub(super) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+type Piece = Result<Frame<Bytes>, BoxError>;
+
 /// A client's body, fed by the test.
-pub(super) fn fed()
--> (tokio::sync::mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>, RequestBody) {
-    struct Fed(tokio::sync::mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
+pub(super) fn fed() -> (UnboundedSender<Piece>, RequestBody) {
+    struct Fed(UnboundedReceiver<Piece>);
     impl Body for Fed {
         type Data = Bytes;
         type Error = BoxError;
         fn poll_frame(
             mut self: std::pin::Pin<&mut Self>,
             cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        ) -> std::task::Poll<Option<Piece>> {
             self.0.poll_recv(cx)
         }
     }
-    let (feed, fed) = tokio::sync::mpsc::unbounded_channel();
+    let (feed, fed) = unbounded_channel();
     (feed, RequestBody::stream(Fed(fed)))
 }
 
-pub(super) fn data(bytes: &'static str) -> Result<Frame<Bytes>, BoxError> {
+/// A piece of body to feed.
+#[expect(clippy::unnecessary_wraps, reason = "what is fed may be an error, too")]
+pub(super) fn data(bytes: &'static str) -> Piece {
     Ok(Frame::data(Bytes::from_static(bytes.as_bytes())))
 }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use super::origin::{
     Origin, PATIENCE, Peer, data, eventually, fed, fetch, get, pool, request, text,
 };
-use crate::observe::metrics::{Metrics, UpstreamErrorKind};
+use crate::observe::metrics::{Count, Metrics, UpstreamErrorKind};
 use crate::upstream::{Pool, RequestBody, Shared, UpstreamError};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -173,6 +173,20 @@ async fn an_answer_that_had_begun_is_never_asked_for_again() {
     assert_eq!(metrics.upstream.retries.get(), 0);
 }
 
+/// hyper would speak HTTP/1.0 on it, and drop the body of a request of unknown length.
+#[tokio::test]
+async fn a_connection_that_answered_with_http_1_0_is_not_used_again() {
+    let answer = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+    let origin = Origin::saying(answer).await;
+    let (pool, metrics) = pool();
+    let to = origin.upstream();
+    for n in 1..=3 {
+        assert_eq!(fetch(&pool, &to, get()).await.unwrap(), "ok");
+        assert_eq!((origin.connections(), pool.idle()), (n, 0));
+    }
+    assert_eq!(metrics.upstream.connections.get(), 0);
+}
+
 #[tokio::test]
 async fn idle_connections_are_closed_after_their_time() {
     let origin = Origin::saying(OK).await;
@@ -260,7 +274,7 @@ async fn connections_are_bounded_over_all_workers_and_nobody_starves() {
     assert_eq!(finished.await.unwrap(), 200);
     assert!(most.load(Ordering::SeqCst) <= 4, "{most:?}");
     assert_eq!(metrics.upstream.connections.get(), 0);
-    assert_eq!(metrics.upstream.errors.each_ref().map(|count| count.get()), [0; 7]);
+    assert_eq!(metrics.upstream.errors.each_ref().map(Count::get), [0; 7]);
 }
 
 #[tokio::test]
