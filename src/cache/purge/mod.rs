@@ -127,7 +127,9 @@ struct Log {
     marks: RwLock<Marks>,
     /// `None`: in memory only. Taken before `marks` where both are.
     journal: Option<Mutex<Journal>>,
-    /// One rewriting at a time.
+    /// Up to where the file is known to last.
+    synced: Mutex<u64>,
+    /// One rewriting at a time; taken after `synced`, before `journal`.
     rewriting: Mutex<()>,
     /// A thread for rewriting has been started.
     rewriter: AtomicBool,
@@ -187,6 +189,7 @@ impl PurgeLog {
             position: AtomicU64::new(position),
             marks: RwLock::new(marks),
             journal: journal.map(Mutex::new),
+            synced: Mutex::new(position),
             rewriting: Mutex::new(()),
             rewriter: AtomicBool::new(false),
             told: AtomicBool::new(false),
@@ -213,7 +216,7 @@ impl PurgeLog {
         };
         let (position, written) = self.log.append(kind);
         let lasting = match written {
-            Ok(()) => self.log.sync(),
+            Ok(()) => self.log.sync(position),
             // A new file may be possible where the old one takes no more.
             Err(_) => self.log.rewrite(),
         };
@@ -348,17 +351,26 @@ impl Log {
         (position, written)
     }
 
-    /// Makes all that was written last. Not under the lock: workers append meanwhile.
-    fn sync(&self) -> io::Result<()> {
+    /// Makes all records up to `position` last. Not under the journal's lock: workers append
+    /// meanwhile. One at a time, since the system tells a failed sync to one caller only; who
+    /// waited for another's sync may find the own record done.
+    fn sync(&self, position: u64) -> io::Result<()> {
         let Some(journal) = &self.journal else { return Ok(()) };
-        let (file, incomplete) = {
+        let mut synced = self.synced.lock();
+        if *synced >= position {
+            return Ok(());
+        }
+        let (file, incomplete, newest) = {
             let journal = journal.lock();
-            (journal.file(), journal.incomplete())
+            (journal.file(), journal.incomplete(), self.position.load(Ordering::Acquire))
         };
         if incomplete {
-            return self.rewrite();
+            self.rewrite()?;
+        } else {
+            file.sync_data().inspect_err(|_| journal.lock().doubt())?;
         }
-        file.sync_data().inspect_err(|_| journal.lock().doubt())
+        *synced = newest;
+        Ok(())
     }
 
     fn rewrite_if_wanted(&self) {
@@ -379,33 +391,12 @@ impl Log {
             let position = self.position.load(Ordering::Acquire);
             (path, journal::written(&self.marks.read(), position))
         };
-        let done = self.replace(journal, &path, &content);
+        let done = replace(journal, &path, &content);
         match &done {
             Ok(()) => self.told.store(false, Ordering::Relaxed),
             Err(_) => journal.lock().give_up_rewriting(),
         }
         done
-    }
-
-    fn replace(&self, journal: &Mutex<Journal>, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = journal::write_beside(path, content)?;
-        file.sync_data()?;
-        let mut length = content.len() as u64;
-        for round in 1.. {
-            let mut held = journal.lock();
-            let tail = held.take_tail();
-            let last = tail.is_empty() || round >= CATCH_UP_ROUNDS;
-            let mut waiting = last.then_some(held);
-            if !tail.is_empty() {
-                file.write_all(&tail)?;
-                file.sync_data()?;
-                length += tail.len() as u64;
-            }
-            if let Some(held) = &mut waiting {
-                return held.finish_rewriting(file, length);
-            }
-        }
-        Ok(())
     }
 
     /// Once for a series of failures: a full disk would fill the log of events, too.
@@ -425,6 +416,28 @@ impl Listed {
         };
         Self { position: record.position, what, soft }
     }
+}
+
+/// Writes the replacement, lets it catch up with what is appended meanwhile, and puts it in place.
+fn replace(journal: &Mutex<Journal>, path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = journal::write_beside(path, content)?;
+    file.sync_data()?;
+    let mut length = content.len() as u64;
+    for round in 1.. {
+        let mut held = journal.lock();
+        let tail = held.take_tail();
+        let last = tail.is_empty() || round >= CATCH_UP_ROUNDS;
+        let mut waiting = last.then_some(held);
+        if !tail.is_empty() {
+            file.write_all(&tail)?;
+            file.sync_data()?;
+            length += tail.len() as u64;
+        }
+        if let Some(held) = &mut waiting {
+            return held.finish_rewriting(file, length);
+        }
+    }
+    Ok(())
 }
 
 /// The first position of the next range: above all that was found, above what `lost` bytes can
