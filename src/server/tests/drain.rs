@@ -53,7 +53,8 @@ fn a_drain_under_load_loses_no_request() {
                 std::thread::spawn(move || {
                     let path = if n % 2 == 0 { "/" } else { "/pause" };
                     let keep = n % 4 != 0;
-                    while keep || !stop.load(Ordering::SeqCst) {
+                    let begun = Instant::now();
+                    while (keep || !stop.load(Ordering::SeqCst)) && begun.elapsed() < PATIENCE {
                         if !caller.call(path, keep, &stop)? {
                             break;
                         }
@@ -68,10 +69,12 @@ fn a_drain_under_load_loses_no_request() {
             .collect();
         eventually("some load", || answered.load(Ordering::SeqCst) > 500);
         stop.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
         server.drain();
         for caller in callers {
             assert_eq!(caller.join().unwrap(), Ok(()), "round {round}");
         }
+        assert!(begun.elapsed() < PATIENCE / 2, "round {round}: the callers were never told");
         assert_eq!(server.join(PATIENCE), DrainReport::default(), "round {round}");
         let seen = server.shared.seen.load(Ordering::SeqCst);
         assert_eq!(seen, answered.load(Ordering::SeqCst), "round {round}");

@@ -126,3 +126,20 @@ fn an_error_is_seen_although_input_is_unread() {
         assert_eq!(client.rest(), b"");
     }
 }
+
+#[test]
+fn input_behind_an_error_is_thrown_away_until_the_client_closes() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    eventually("the answer to come", || client.0.peek(&mut [0]).is_ok_and(|read| read == 1));
+    for _ in 0..10 {
+        client.send([b'x'; 8192]); // into a closed socket: a reset, and the answer is lost
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(client.status(), 400);
+    assert_eq!(client.rest(), b"");
+    assert_eq!(server.metrics.server.connections.get(), 1, "still open for what may come");
+    drop(client);
+    eventually("the connection to end", || server.metrics.server.connections.get() == 0);
+}
