@@ -14,6 +14,7 @@ use crate::cache::purge::What;
 use crate::cli::rooms::Rooms;
 use crate::config::{Live, effective};
 use crate::observe::metrics::{Alert, Metrics};
+use crate::semantics::key;
 
 /// The running Larder as the admin port sees it.
 pub struct Office {
@@ -64,7 +65,7 @@ impl Control for Office {
     fn purge(&self, request: PurgeRequest) -> BoxFuture<'_, Result<PurgeAnswer, String>> {
         Box::pin(async move {
             let what = match request.what {
-                PurgeWhat::Url(url) => What::Url(url.into_bytes()),
+                PurgeWhat::Url(url) => What::Url(key::url(&url)),
                 PurgeWhat::All => What::Everything,
             };
             let purges = self.rooms.house.tiers.purges.clone();

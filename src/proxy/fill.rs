@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::DATE;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -25,7 +26,7 @@ use crate::semantics::request::Asked;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{encoding, headers, storable, validation, vary};
+use crate::semantics::{date, encoding, headers, storable, validation, vary};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a flight shares with all who wait for it.
@@ -131,8 +132,6 @@ pub async fn run(
         let began = clock::monotonic_ns();
         let sent = plan.worker.pool.send(&plan.view.snapshot.upstream, request).await;
         let origin_ns = clock::monotonic_ns().saturating_sub(began);
-        let status = sent.as_ref().ok().map(|response| response.status().as_u16());
-        house.metrics.origin(plan.worker.id, status, origin_ns);
         let response = match sent {
             Ok(response) => response,
             Err(error) => {
@@ -173,7 +172,10 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     if !validation::matches_304(&held, update) {
         return false;
     }
-    let merged = validation::merge_304(&held, update);
+    let mut merged = validation::merge_304(&held, update);
+    if !merged.contains_key(DATE) {
+        merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
+    }
     let refreshed = storable::refreshed(
         &entry.stored,
         &merged,

@@ -71,8 +71,6 @@ pub async fn pass(
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
-    let status = sent.as_ref().ok().map(|response| response.status().as_u16());
-    worker.house.metrics.origin(worker.id, status, origin_ns);
     match sent {
         Ok(response) => Ok(Private { response, origin_ns, reason }),
         Err(UpstreamError::RequestBody(_))

@@ -273,7 +273,10 @@ pub fn from_filling(
 
 /// Answers with what the origin sent to this client alone.
 pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
-    let (head, body) = private.response.into_parts();
+    let (head, mut body) = private.response.into_parts();
+    if encoding::streams(&head.headers) {
+        body.set_between_bytes_timeout(ask.view.snapshot.limits.tunnel_timeout);
+    }
     let mut response = Response::new(Source::Empty);
     *response.status_mut() = head.status;
     let mut fields = headers::end_to_end(&head.headers);

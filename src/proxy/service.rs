@@ -256,7 +256,6 @@ impl Walk<'_> {
     ) -> Response<Body> {
         if matches!(error, ProxyError::BadRequest { .. }) {
             conn.close_after_answer();
-            self.worker.house.metrics.server.malformed.inc();
         }
         let Answer { response, decision, origin_ns, coding } = refuse(error);
         let tally = Tally {

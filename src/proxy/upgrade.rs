@@ -46,8 +46,6 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
-    let status = sent.as_ref().ok().map(|response| response.status().as_u16());
-    worker.house.metrics.origin(worker.id, status, origin_ns);
     let mut upstream = sent.map_err(|error| ProxyError::from(&error))?;
     if upstream.status() != StatusCode::SWITCHING_PROTOCOLS {
         ask.conn.decide_upgrade(false);

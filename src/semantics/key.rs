@@ -29,6 +29,27 @@ impl Scheme {
     }
 }
 
+/// A URL that a person wrote, as keys have it: the host in lower case, the default port dropped,
+/// the fragment cut off. One that begins with `/` stays a path.
+pub fn url(written: &str) -> Vec<u8> {
+    let written = written.split_once('#').map_or(written, |(url, _)| url);
+    for scheme in [Scheme::Http, Scheme::Https] {
+        let prefix = written.get(..scheme.as_str().len() + 3);
+        let given = prefix.is_some_and(|prefix| {
+            prefix.strip_suffix("://").is_some_and(|s| s.eq_ignore_ascii_case(scheme.as_str()))
+        });
+        let Some(rest) = written.get(scheme.as_str().len() + 3..).filter(|_| given) else {
+            continue;
+        };
+        let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(path_at);
+        let mut key = Vec::with_capacity(written.len() + 1);
+        primary(scheme, authority, path, None, &mut key);
+        return key;
+    }
+    written.as_bytes().to_vec()
+}
+
 /// Writes the primary key, `scheme://authority/path?query`, behind what `out` holds. A Host that
 /// is forwarded and differs from the authority is appended behind a NUL, which no URL holds.
 /// Injective but for what means the same: letter case of hosts, the scheme's default port.
