@@ -88,6 +88,19 @@ impl Tiers {
         Self { memory, disk, purges, variant_lists: tokio::sync::Mutex::default(), metrics }
     }
 
+    /// What the memory tier has under `primary` for a request with the header fields `request`.
+    pub fn peek(&self, primary: &[u8], request: &HeaderMap) -> Option<Found> {
+        match self.memory.get(primary)? {
+            Slot::Entry(entry) => self.checked(primary, entry, None),
+            Slot::Variants(list) => {
+                let variant = variant_key(primary, &list.names, list.generation, request);
+                let Slot::Entry(entry) = self.memory.get(&variant)? else { return None };
+                self.checked(&variant, entry, Some(variant.clone()))
+            }
+            Slot::Segment(_) => None,
+        }
+    }
+
     /// What is stored under `primary` for a request with the header fields `request`.
     pub async fn lookup(&self, primary: &[u8], request: &HeaderMap) -> Lookup {
         let variants = match self.slot(primary).await {

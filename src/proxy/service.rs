@@ -121,20 +121,24 @@ impl Walk<'_> {
         Ok(Addressed { authority, scheme, said_authority, trusted })
     }
 
-    /// The way of a valid request. Branches stand here, work in the leaves.
+    /// The way of a valid request. Branches stand here, work in the leaves. What a hit does not
+    /// need is boxed: hyper moves the whole future for every request.
     async fn answer(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
         if max_forwards(&ask.head.method, &ask.head.headers) == MaxForwards::AnswerHere {
             return Ok(upgrade::options());
         }
         if ask.upgrade.is_some() {
-            return upgrade::tunnel(self.worker, ask).await;
+            return Box::pin(upgrade::tunnel(self.worker, ask)).await;
         }
         if !ask.asked.is_read() || ask.asked.has_body {
-            return self.pass(ask, incoming).await;
+            return Box::pin(self.pass(ask, incoming)).await;
         }
         let tiers = &self.worker.house.tiers;
         let looked_ns = clock::monotonic_ns();
-        let lookup = tiers.lookup(&self.key, &ask.head.headers).await;
+        let lookup = match tiers.peek(&self.key, &ask.head.headers) {
+            Some(found) => Lookup::Found(found),
+            None => Box::pin(tiers.lookup(&self.key, &ask.head.headers)).await,
+        };
         let took = clock::monotonic_ns().saturating_sub(looked_ns);
         self.worker.house.metrics.lookup(self.worker.id, took);
         let now = clock::now();
@@ -180,14 +184,14 @@ impl Walk<'_> {
         let coded;
         let mut entry = &found.entry;
         if entry.gzip.is_none() && coding::is_wanted(ask, entry) {
-            coded = coding::add_gzip(self.worker, ask, &self.key, found).await;
+            coded = Box::pin(coding::add_gzip(self.worker, ask, &self.key, found)).await;
             entry = &coded;
         }
         respond::from_entry(ask, tiers, entry, decision, clock::now())
     }
 
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Result<Answer, ProxyError> {
-        fetch::fetch(self.worker, ask, &self.key, wanted).await
+        Box::pin(fetch::fetch(self.worker, ask, &self.key, wanted)).await
     }
 
     /// Past the cache: other methods, and requests with a body. What an unsafe method changed is
