@@ -81,6 +81,8 @@ pub struct DiskCounts {
     pub dropped_behind: Count,
     /// Entries that could never fit (too large for a block).
     pub dropped_too_large: Count,
+    /// Entries that foyer dropped because its own queues were full.
+    pub dropped_overflow: Count,
     /// Failed reads of the disk.
     pub read_errors: Count,
     /// Failed writes to the disk.
