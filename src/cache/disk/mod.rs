@@ -1,0 +1,511 @@
+//! The disk tier: bytes by key, kept over a restart, on foyer's block store.
+//!
+//! - [`Disk`]: what the rest of the house sees; cheap to clone, usable from every worker.
+//! - `geometry`: capacity and block size that foyer does not panic on.
+//! - `directory`: lock file, geometry marker, surplus files, what each block file begins with.
+//! - `entry`: key and value as foyer writes them, with a checksum over both.
+//! - `engine`: foyer's own counters, and the order in which its blocks are evicted.
+//! - `store`: foyer's `Store` on a runtime of its own, opened and taken down as one.
+//! - `pending`: what waits to be written; asked before the disk.
+//! - `writer`: the one task that writes, and the one that hangs the store in and takes it out.
+//!
+//! foyer drops, revives and forgets without a word (`PITFALLS.md` 1-22). What is done about it:
+//!
+//! - One task writes, at most one flush buffer at a time, waits until foyer is done, and then asks
+//!   foyer's index for every entry of the batch: only what the index knows is *on disk*. Failed
+//!   and dropped writes never get that far, so nothing needs to be trusted. (foyer does not let
+//!   other crates wrap its I/O engine: the types in that trait's signatures are not exported.)
+//! - A store that replaces a copy deletes it first: a dropped write leaves a miss.
+//! - Blocks are evicted strictly in the order in which they were written, over restarts too, so a
+//!   newer copy always outlives the older one that recovery would otherwise bring back.
+//! - A failed write takes the store out; it is opened anew, for foyer's view of the current block
+//!   is wrong from then on.
+//!
+//! [`Disk::delete`] holds while the process lives. What must not come back after a restart needs
+//! a record in the invalidation log as well.
+
+mod directory;
+mod engine;
+mod entry;
+mod geometry;
+mod pending;
+mod store;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::cache::disk::entry::Loaded;
+use crate::cache::disk::geometry::Geometry;
+use crate::cache::disk::pending::{Pending, Waiting};
+use crate::cache::disk::store::Mounted;
+use crate::observe::metrics::Metrics;
+
+pub use crate::cache::disk::engine::Overflows;
+pub use crate::cache::disk::geometry::GeometryError;
+
+/// Told once whether an entry is on disk: `true` when it, or a newer copy of the same key, is
+/// known to be there (so that no older one can come back), `false` when it was dropped or deleted.
+pub type OnDisk = Box<dyn FnOnce(bool) + Send>;
+
+/// How many buffers' worth of entries may wait for the writer.
+const PENDING_BUFFERS: usize = 4;
+/// A read that takes longer is given up: the origin is likely faster.
+const LOAD_WAIT: Duration = Duration::from_secs(2);
+/// So many failed reads in a row take the store out.
+const READ_FAILURES: u32 = 8;
+/// Slots that count changes by key, to notice those that pass during a read.
+const CHANGE_SLOTS: usize = 1024;
+
+/// What a disk tier is opened with.
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    /// The cache directory; made if missing.
+    pub dir: PathBuf,
+    /// Bytes of disk to use.
+    pub capacity: u64,
+    /// Bytes of one of foyer's blocks (the unit of eviction, one file each); by capacity if none.
+    pub block_size: Option<u64>,
+    /// Bytes written at once, and so the bound of an entry's size; two such buffers and
+    /// four buffers' worth of waiting entries are held at most. By block size, at most
+    /// 8 MiB, if none.
+    pub flush_buffer: Option<u64>,
+    /// How long [`Disk::put`] waits for room.
+    pub store_wait: Duration,
+    /// Version of the values' format: with another one the disk starts empty.
+    pub codec_version: u32,
+}
+
+impl DiskConfig {
+    /// `capacity` bytes in `dir`, everything else by default.
+    pub fn new(dir: impl Into<PathBuf>, capacity: u64) -> Self {
+        Self {
+            dir: dir.into(),
+            capacity,
+            block_size: None,
+            flush_buffer: None,
+            store_wait: Duration::from_millis(250),
+            codec_version: 1,
+        }
+    }
+}
+
+/// What the disk tier is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskState {
+    /// Not wanted, closed, or the directory belongs to another process.
+    Off,
+    /// Opening; lookups find what is stored meanwhile.
+    Recovering,
+    /// Serving.
+    Ready,
+    /// Taken out because of errors; tried again by and by.
+    Failed,
+}
+
+impl DiskState {
+    /// The word used in `/readyz` and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Recovering => "recovering",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What became of a [`Disk::put`].
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It waits to be written and is found from now on.
+    Queued,
+    /// The writer stayed behind for longer than `store_wait`: not kept.
+    Behind,
+    /// Larger than [`Disk::max_value`] allows: not kept.
+    TooLarge,
+    /// There is no disk at the moment: not kept.
+    Off,
+}
+
+/// The disk tier. Clones are one and the same.
+#[derive(Clone)]
+pub struct Disk {
+    shared: Option<Arc<Shared>>,
+}
+
+/// What callers, writer and supervisor share.
+struct Shared {
+    config: DiskConfig,
+    geometry: Geometry,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+    /// Pages (4 KiB) free for waiting entries.
+    room: Arc<Semaphore>,
+    /// Wakes the writer.
+    work: Notify,
+    /// Set once by [`Disk::close`].
+    closing: watch::Sender<bool>,
+    /// Set when the supervisor has ended.
+    ended: watch::Sender<bool>,
+    changes: Box<[AtomicU32]>,
+    overflows: Overflows,
+}
+
+/// Everything behind the one lock. foyer numbers an entry before it queues it: whatever enqueues
+/// or deletes in the store holds this lock, so that both are one step.
+struct State {
+    now: DiskState,
+    /// Why it is not ready, for people.
+    reason: Option<String>,
+    pending: Pending,
+    mounted: Option<Arc<Mounted>>,
+    /// No more puts: [`Disk::close`] was called.
+    closing: bool,
+}
+
+impl Disk {
+    /// Opens the disk tier. Returns at once: the directory is looked at and foyer recovers on
+    /// `back_room`, and entries stored meanwhile wait. Without a usable directory it stays off and
+    /// tries again from time to time.
+    pub fn open(
+        config: DiskConfig,
+        metrics: Arc<Metrics>,
+        back_room: &tokio::runtime::Handle,
+    ) -> Self {
+        let geometry = match Geometry::choose(&config, geometry::descriptor_limit()) {
+            Ok(geometry) => geometry,
+            Err(error) => {
+                tracing::warn!(%error, dir = %config.dir.display(), "no disk tier");
+                return Self::off();
+            }
+        };
+        let pages = geometry.flush_buffer / geometry::PAGE * PENDING_BUFFERS;
+        let shared = Arc::new(Shared {
+            geometry,
+            metrics,
+            state: Mutex::new(State {
+                now: DiskState::Recovering,
+                reason: None,
+                pending: Pending::default(),
+                mounted: None,
+                closing: false,
+            }),
+            room: Arc::new(Semaphore::new(pages)),
+            work: Notify::new(),
+            closing: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
+            changes: (0..CHANGE_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            overflows: Overflows::default(),
+            config,
+        });
+        back_room.spawn(writer::supervise(shared.clone()));
+        Self { shared: Some(shared) }
+    }
+
+    /// No disk tier: every lookup misses, every put is [`Put::Off`].
+    pub fn off() -> Self {
+        Self { shared: None }
+    }
+
+    /// What it is doing now.
+    pub fn state(&self) -> DiskState {
+        self.shared.as_ref().map_or(DiskState::Off, |shared| shared.state.lock().now)
+    }
+
+    /// Why it is not ready, in words, if anything went wrong.
+    pub fn reason(&self) -> Option<String> {
+        self.shared.as_ref().and_then(|shared| shared.state.lock().reason.clone())
+    }
+
+    /// The newest value of `key`: what waits to be written, else what is on disk. Whatever goes
+    /// wrong is a miss, and counted. Dropping it midway leaves nothing behind.
+    pub async fn load(&self, key: &[u8]) -> Option<Bytes> {
+        let shared = self.shared.as_ref()?;
+        let found = shared.find(key).await;
+        match found {
+            Some(_) => shared.metrics.disk.hits.inc(),
+            None => shared.metrics.disk.misses.inc(),
+        }
+        found
+    }
+
+    /// Whether there may be a copy of `key`, on disk or on its way. While the disk is not ready
+    /// this is true: what it holds is not known.
+    pub fn may_contain(&self, key: &[u8]) -> bool {
+        let Some(shared) = &self.shared else { return false };
+        let state = shared.state.lock();
+        match state.pending.get(key) {
+            Waiting::Value(_) => true,
+            Waiting::Gone => false,
+            Waiting::Unknown => match &state.mounted {
+                Some(mounted) => mounted.may_contain(key),
+                None => !state.closing && !state.pending.is_forgotten(key),
+            },
+        }
+    }
+
+    /// Stores `value` under `key`, in place of any older copy, which is gone from this call's
+    /// first step on, whatever becomes of the rest. Waits for room up to `store_wait`. `on_disk`
+    /// is told exactly once, on the back room or here.
+    ///
+    /// Dropping it midway leaves the key without a copy, and `on_disk` untold.
+    pub async fn put(&self, key: Bytes, value: Bytes, on_disk: Option<OnDisk>) -> Put {
+        let put = match &self.shared {
+            Some(shared) => shared.put(key, value, on_disk).await,
+            None => Err((Put::Off, on_disk)),
+        };
+        match put {
+            Ok(()) => Put::Queued,
+            Err((put, on_disk)) => {
+                if let Some(on_disk) = on_disk {
+                    on_disk(false);
+                }
+                put
+            }
+        }
+    }
+
+    /// Forgets `key` at once, here and in what waits. Not over a restart.
+    pub fn delete(&self, key: &[u8]) {
+        let Some(shared) = &self.shared else { return };
+        tell(shared.forget(key), false);
+    }
+
+    /// Waits until everything put so far is on disk or dropped; returns at once when the disk
+    /// takes nothing.
+    pub async fn flush(&self) {
+        let Some(shared) = &self.shared else { return };
+        let flushed = {
+            let mut state = shared.state.lock();
+            match state.now {
+                DiskState::Off | DiskState::Failed => return,
+                DiskState::Recovering | DiskState::Ready => state.pending.mark_flush(),
+            }
+        };
+        shared.work.notify_one();
+        let _ = flushed.await;
+    }
+
+    /// Takes no more puts, writes what waits, closes the store; gives up after `deadline`.
+    /// What could not be written by then is dropped. Lookups miss from then on.
+    pub async fn close(&self, deadline: Duration) {
+        let Some(shared) = &self.shared else { return };
+        shared.state.lock().closing = true;
+        shared.closing.send_replace(true);
+        shared.work.notify_one();
+        let mut ended = shared.ended.subscribe();
+        if tokio::time::timeout(deadline, ended.wait_for(|ended| *ended)).await.is_err() {
+            tracing::warn!(?deadline, "the disk tier did not close in time");
+        }
+        let told = shared.take_out(DiskState::Off, None);
+        tell(told, false);
+    }
+
+    /// Bytes of disk in use, rounded up to blocks.
+    pub fn bytes(&self) -> u64 {
+        self.mounted().map_or(0, |mounted| mounted.tally.bytes())
+    }
+
+    /// Entries on disk, estimated: foyer does not tell.
+    pub fn objects(&self) -> u64 {
+        self.mounted().map_or(0, |mounted| mounted.tally.objects())
+    }
+
+    /// The largest value that can be stored under a key of up to 4 KiB.
+    pub fn max_value(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.geometry.max_entry - geometry::PAGE)
+    }
+
+    /// foyer's own counts of entries that it dropped (none, while our bounds hold).
+    pub fn foyer_overflows(&self) -> (u64, u64) {
+        self.shared.as_ref().map_or((0, 0), |shared| shared.overflows.get())
+    }
+
+    fn mounted(&self) -> Option<Arc<Mounted>> {
+        self.shared.as_ref()?.state.lock().mounted.clone()
+    }
+}
+
+impl Shared {
+    async fn put(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        on_disk: Option<OnDisk>,
+    ) -> Result<(), (Put, Option<OnDisk>)> {
+        let counts = &self.metrics.disk;
+        let size = entry::size_on_disk(&key, &value);
+        // First of all, so that whatever happens next leaves a miss and not the older copy.
+        let older = self.forget(&key);
+        let refuse = |put: Put, older: Vec<OnDisk>| {
+            tell(older, false);
+            put
+        };
+        if size > self.geometry.max_entry {
+            counts.dropped_too_large.inc();
+            return Err((refuse(Put::TooLarge, older), on_disk));
+        }
+        if !self.state.lock().takes_puts() {
+            return Err((refuse(Put::Off, older), on_disk));
+        }
+        let pages = u32::try_from(size / geometry::PAGE).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(pages);
+        let Ok(Ok(room)) = tokio::time::timeout(self.config.store_wait, room).await else {
+            counts.dropped_behind.inc();
+            return Err((refuse(Put::Behind, older), on_disk));
+        };
+        let mut state = self.state.lock();
+        if !state.takes_puts() {
+            drop(state);
+            return Err((refuse(Put::Off, older), on_disk));
+        }
+        // Another put of this key may have come in while this one waited for room.
+        let mut told = state.forget(&key);
+        told.extend(older);
+        told.extend(on_disk);
+        self.changed(&key);
+        state.pending.queue(key, value, size, told, room);
+        counts.pending_bytes.set(i64::try_from(state.pending.bytes()).unwrap_or(i64::MAX));
+        drop(state);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    async fn find(&self, key: &[u8]) -> Option<Bytes> {
+        // A change that passes during the read makes what was read too old to be trusted.
+        for _ in 0..2 {
+            let before = self.changes_of(key);
+            let mounted = {
+                let state = self.state.lock();
+                match state.pending.get(key) {
+                    Waiting::Value(value) => return Some(value),
+                    Waiting::Gone => return None,
+                    Waiting::Unknown => state.mounted.clone()?,
+                }
+            };
+            let loaded = self.read(&mounted, key).await?;
+            if self.changes_of(key) == before {
+                if loaded.old {
+                    self.write_again(key, &loaded.value, before);
+                }
+                return Some(loaded.value);
+            }
+        }
+        None
+    }
+
+    async fn read(&self, mounted: &Mounted, key: &[u8]) -> Option<Loaded> {
+        let counts = &self.metrics.disk;
+        let read = tokio::time::timeout(LOAD_WAIT, mounted.load(key)).await;
+        match read {
+            Ok(Ok(loaded)) => {
+                mounted.failed_reads.store(0, Ordering::Relaxed);
+                loaded
+            }
+            Ok(Err(store::ReadError::Damaged)) => {
+                counts.corrupt.inc();
+                None
+            }
+            Ok(Err(store::ReadError::Io)) | Err(_) => {
+                counts.read_errors.inc();
+                if mounted.failed_reads.fetch_add(1, Ordering::Relaxed) + 1 == READ_FAILURES {
+                    mounted.suspect.notify_one();
+                }
+                None
+            }
+        }
+    }
+
+    /// Writes a copy that is about to be evicted, and was asked for, to the disk's young end. Only
+    /// when there is plenty of room, and nothing changed since `before`.
+    fn write_again(&self, key: &[u8], value: &Bytes, before: u32) {
+        let size = entry::size_on_disk(key, value);
+        let pages = size / geometry::PAGE;
+        let spare = self.geometry.flush_buffer / geometry::PAGE * PENDING_BUFFERS / 2;
+        if self.room.available_permits() < spare + pages {
+            return;
+        }
+        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.clone().try_acquire_many_owned(pages) else { return };
+        let mut state = self.state.lock();
+        if state.takes_puts()
+            && self.changes_of(key) == before
+            && matches!(state.pending.get(key), Waiting::Unknown)
+        {
+            let key = Bytes::copy_from_slice(key);
+            state.pending.queue(key, value.clone(), size, Vec::new(), room);
+            drop(state);
+            self.work.notify_one();
+        }
+    }
+
+    /// Forgets `key` and returns who waits to hear of it.
+    fn forget(&self, key: &[u8]) -> Vec<OnDisk> {
+        let mut state = self.state.lock();
+        self.changed(key);
+        state.forget(key)
+    }
+
+    /// Takes the store out: no lookups, nothing that waits is kept.
+    fn take_out(&self, now: DiskState, reason: Option<String>) -> Vec<OnDisk> {
+        let mut state = self.state.lock();
+        if now == DiskState::Failed && state.now != DiskState::Failed {
+            self.metrics.disk.failures.inc(); // once, however often it is tried again
+        }
+        state.now = now;
+        state.reason = reason;
+        state.mounted = None;
+        self.metrics.disk.ready.set(0);
+        self.metrics.disk.pending_bytes.set(0);
+        state.pending.abandon()
+    }
+
+    fn change_slot(&self, key: &[u8]) -> Option<&AtomicU32> {
+        let hash = twox_hash::XxHash3_64::oneshot(key) as usize;
+        self.changes.get(hash % CHANGE_SLOTS)
+    }
+
+    fn changes_of(&self, key: &[u8]) -> u32 {
+        self.change_slot(key).map_or(0, |slot| slot.load(Ordering::Acquire))
+    }
+
+    /// To be called with every change, under the lock.
+    fn changed(&self, key: &[u8]) {
+        if let Some(slot) = self.change_slot(key) {
+            slot.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl State {
+    fn takes_puts(&self) -> bool {
+        !self.closing && matches!(self.now, DiskState::Recovering | DiskState::Ready)
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Vec<OnDisk> {
+        let told = self.pending.remove(key);
+        match &self.mounted {
+            Some(mounted) => mounted.delete(key),
+            None => self.pending.forget_later(key),
+        }
+        told
+    }
+}
+
+/// Tells all of `told` whether their entry is on disk. Never under the lock.
+fn tell(told: Vec<OnDisk>, on_disk: bool) {
+    for told in told {
+        told(on_disk);
+    }
+}
+
+#[cfg(test)]
+mod tests;
