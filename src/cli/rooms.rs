@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::cache::codec;
-use crate::cache::disk::{Disk, DiskConfig};
+use crate::cache::disk::{Claim, Disk, DiskConfig};
 use crate::cache::flight::Flights;
 use crate::cache::hash::{KeyedHasher, hash_key};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{MAX_BYTES, MAX_RECORDS, PurgeLog};
+use crate::cache::purge::{self, MAX_BYTES, MAX_RECORDS, PurgeLog};
 use crate::cache::tiers::Tiers;
 use crate::cache::uncacheable::Uncacheable;
 use crate::config::Live;
@@ -37,9 +37,9 @@ pub fn build(
     handle: &Handle,
 ) -> Rooms {
     let snapshot = live.current();
-    let (disk, hasher) = disk(&snapshot, metrics, handle);
+    let (disk, purges) = disk(&snapshot, metrics, handle);
+    let hasher = KeyedHasher::new(hash_key(None));
     let memory = Memory::new(snapshot.cache.memory, hasher, metrics);
-    let purges = purges(&snapshot);
     metrics.show_tier("memory", Arc::new(MemoryView(memory.clone())));
     metrics.show_tier("disk", Arc::new(DiskView(disk.clone(), snapshot.cache.disk)));
     let tiers = Tiers::new(memory, disk, purges, metrics.clone());
@@ -62,28 +62,30 @@ fn via() -> Pseudonym {
     Pseudonym::new(&name).expect("hexadecimal digits are a valid header value")
 }
 
-/// The disk tier, and the hasher that finds its entries again.
-fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, KeyedHasher) {
+/// The disk tier and the invalidation log beside it. Where the directory cannot be had, purges
+/// are kept in memory, and the disk is tried again from time to time.
+fn disk(snapshot: &Snapshot, metrics: &Arc<Metrics>, handle: &Handle) -> (Disk, PurgeLog) {
     let cache = &snapshot.cache;
+    let in_memory = || PurgeLog::in_memory(MAX_RECORDS, MAX_BYTES);
     let Some(dir) = cache.dir.as_deref().filter(|_| cache.disk > 0) else {
-        return (Disk::off(), KeyedHasher::new(hash_key(None)));
+        return (Disk::off(), in_memory());
     };
     let mut config = DiskConfig::new(dir, cache.disk);
     config.block_size = Some(cache.block_size).filter(|size| *size > 0);
     config.store_wait = cache.store_wait;
     config.codec_version = u32::from(codec::VERSION);
-    let hasher = KeyedHasher::new(hash_key(Some(dir)));
-    (Disk::open(config, metrics.clone(), handle), hasher)
-}
-
-/// The invalidation log, beside what it is about; in memory where that cannot be written.
-fn purges(snapshot: &Snapshot) -> PurgeLog {
-    let path = snapshot.cache.dir.as_ref().map(|dir| dir.join("purge.log"));
-    let opened = PurgeLog::open(path.as_deref(), MAX_RECORDS, MAX_BYTES);
-    opened.unwrap_or_else(|error| {
-        tracing::error!(%error, "purges are kept in memory only");
-        PurgeLog::in_memory(MAX_RECORDS, MAX_BYTES)
-    })
+    let open = |claim| Disk::open_claimed(config, claim, metrics.clone(), handle);
+    let Ok(claim) = Claim::take(dir) else {
+        return (open(None), in_memory()); // which tries again, and tells why
+    };
+    match PurgeLog::open(Some(&dir.join(purge::FILE)), MAX_RECORDS, MAX_BYTES) {
+        Ok(purges) => (open(Some(claim)), purges),
+        Err(error) => {
+            // What is stored must not outlive what was purged.
+            tracing::error!(%error, "running from memory without the disk cache");
+            (Disk::off(), in_memory())
+        }
+    }
 }
 
 struct MemoryView(Memory);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statfs};
 
+use crate::cache::purge;
 use crate::cache::disk::DiskConfig;
 use crate::cache::disk::geometry::{BLOB_INDEX, Geometry, PAGE};
 use crate::cache::hash::{KeyedHasher, stored_key};
@@ -37,11 +38,21 @@ const POOR_HOMES: [(i64, &str); 6] = [
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DirectoryError {
+pub enum DirectoryError {
     #[error("another process uses {0}")]
-    Locked(PathBuf),
+    Locked(
+        /// The directory.
+        PathBuf,
+    ),
     #[error("cannot {what} {path}: {source}")]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// What was tried: `open`, `lock` …
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 /// The directory, ours for as long as this lives.
@@ -92,6 +103,16 @@ impl Directory {
         let hasher = KeyedHasher::new(stored_key(dir).map_err(io_error("keep the key in", dir))?);
         warn_of_poor_home(dir);
         Ok(Self { dir: dir.to_path_buf(), blocks, hasher, _lock: lock })
+    }
+
+    /// Removes the purge log: it does not know what this process has purged.
+    pub(super) fn forget_purges(&self) {
+        let path = self.dir.join(purge::FILE);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %path.display(), "an outdated purge log stays");
+        }
     }
 
     /// Where foyer's files are.

@@ -32,7 +32,7 @@ mod pending;
 mod store;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -41,12 +41,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::cache::disk::directory::Directory;
 use crate::cache::disk::entry::Loaded;
 use crate::cache::disk::geometry::Geometry;
 use crate::cache::disk::pending::{Pending, Waiting};
 use crate::cache::disk::store::Mounted;
 use crate::observe::metrics::Metrics;
 
+pub use crate::cache::disk::directory::DirectoryError;
 pub use crate::cache::disk::engine::Overflows;
 pub use crate::cache::disk::geometry::GeometryError;
 
@@ -171,12 +173,37 @@ struct State {
     closing: bool,
 }
 
+/// A cache directory that belongs to this process: what else is kept in it may be opened.
+pub struct Claim(Arc<Directory>);
+
+impl Claim {
+    /// Makes the directory if need be and takes it for this process. Blocks on the disk.
+    ///
+    /// # Errors
+    /// It cannot be written, or another process has it.
+    pub fn take(dir: &Path) -> Result<Self, DirectoryError> {
+        Directory::claim(dir).map(|directory| Self(Arc::new(directory)))
+    }
+}
+
 impl Disk {
     /// Opens the disk tier. Returns at once: the directory is looked at and foyer recovers on
     /// `back_room`, and entries stored meanwhile wait. Without a usable directory it stays off and
     /// tries again from time to time.
     pub fn open(
         config: DiskConfig,
+        metrics: Arc<Metrics>,
+        back_room: &tokio::runtime::Handle,
+    ) -> Self {
+        Self::open_claimed(config, None, metrics, back_room)
+    }
+
+    /// The same in a directory that was claimed before. Without a claim, one is tried for; when
+    /// that succeeds later, the purge log found there is thrown away: this process has kept its
+    /// purges elsewhere, and without a log all that is stored is validated after the next start.
+    pub fn open_claimed(
+        config: DiskConfig,
+        claim: Option<Claim>,
         metrics: Arc<Metrics>,
         back_room: &tokio::runtime::Handle,
     ) -> Self {
@@ -206,7 +233,8 @@ impl Disk {
             overflows: Overflows::default(),
             config,
         });
-        back_room.spawn(writer::supervise(shared.clone()));
+        let directory = claim.map(|Claim(directory)| directory);
+        back_room.spawn(writer::supervise(shared.clone(), directory));
         Self { shared: Some(shared) }
     }
 

@@ -44,11 +44,10 @@ enum Failure {
 }
 
 /// Opens, serves, takes out and tries again until [`super::Disk::close`].
-pub(super) async fn supervise(shared: Arc<Shared>) {
+pub(super) async fn supervise(shared: Arc<Shared>, mut directory: Option<Arc<Directory>>) {
     // Declared first, so that it speaks last, when the lock file is free again.
     let _ended = Ended(shared.clone());
     let mut closing = shared.closing.subscribe();
-    let mut directory = None;
     let mut wait = RETRY_FIRST;
     let mut failed_before = false;
     loop {
@@ -133,7 +132,11 @@ async fn open(
         move || {
             let directory = match claimed {
                 Some(directory) => directory,
-                None => Arc::new(Directory::claim(&shared.config.dir)?),
+                None => {
+                    let claimed = Directory::claim(&shared.config.dir)?;
+                    claimed.forget_purges();
+                    Arc::new(claimed)
+                }
             };
             if failed_before {
                 directory.probe(PROBE.min(shared.geometry.flush_buffer))?;

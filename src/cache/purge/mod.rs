@@ -29,6 +29,8 @@ use journal::Journal;
 use marks::Marks;
 use record::{Kind, Record};
 
+/// The log's file in the cache directory.
+pub const FILE: &str = "purge.log";
 /// Records held at most, by default.
 pub const MAX_RECORDS: usize = 100_000;
 /// Bytes of live records at most, by default; the file may hold dead ones beside them.
