@@ -30,16 +30,30 @@ const ROOMS: [(&str, &[&str]); 11] = [
     (
         "cli",
         &[
-            "semantics", "config", "observe", "clock", "sys", "cache", "upstream", "proxy",
-            "server", "admin",
+            "semantics",
+            "config",
+            "observe",
+            "clock",
+            "sys",
+            "cache",
+            "upstream",
+            "proxy",
+            "server",
+            "admin",
         ],
     ),
 ];
 
 /// What the pure room has no business with.
 const IMPURE: [&str; 8] = [
-    "tokio::", "std::fs", "std::net::Tcp", "std::time::Instant", "std::time::SystemTime",
-    "std::thread", "async fn", "static mut",
+    "tokio::",
+    "std::fs",
+    "std::net::Tcp",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "std::thread",
+    "async fn",
+    "static mut",
 ];
 
 /// Lines of a file before its tests.
@@ -177,7 +191,11 @@ fn a_planted_violation_is_found() {
         ("semantics/planted.rs", "pub fn f() { std::thread::yield_now() }", "in the pure room"),
         ("proxy/planted.rs", "use crate::{cache::Entry, server::start};", "import server"),
         ("config/planted.rs", "fn f() -> crate::observe::Metrics { todo!() }", "import observe"),
-        ("observe/planted.rs", "use crate::{\n    config,\n    cache::{Entry},\n};", "import cache"),
+        (
+            "observe/planted.rs",
+            "use crate::{\n    config,\n    cache::{Entry},\n};",
+            "import cache",
+        ),
         ("cache/planted.rs", "fn f() { unsafe { g() } }", "unsafe outside"),
     ] {
         let copy = tempfile::tempdir().expect("a directory");
@@ -190,7 +208,10 @@ fn a_planted_violation_is_found() {
         fs::write(copy.path().join(file), format!("{line}\n")).expect("written");
         let found = violations(copy.path());
         assert_eq!(found.len(), before + 1, "{line}: {found:?}");
-        assert!(found.iter().any(|v| v.contains("planted") && v.contains(what)), "{line}: {found:?}");
+        assert!(
+            found.iter().any(|v| v.contains("planted") && v.contains(what)),
+            "{line}: {found:?}"
+        );
     }
 }
 

@@ -68,7 +68,12 @@ fn a_web_page_elsewhere_cannot_purge() {
         ("a foreign origin", json().with("Origin", "http://evil.test")),
         ("a null origin", json().with("Origin", "null")),
         ("cross-site", json().with("Sec-Fetch-Site", "cross-site")),
-        ("a foreign host", Ask::post("/api/purge", "{\"all\": true}").with("Host", "evil.test").with("Content-Type", "application/json")),
+        (
+            "a foreign host",
+            Ask::post("/api/purge", "{\"all\": true}")
+                .with("Host", "evil.test")
+                .with("Content-Type", "application/json"),
+        ),
     ] {
         let answer = larder.admin_ask(&ask);
         assert!((400..500).contains(&answer.status), "{case}: {answer:?}");

@@ -127,9 +127,17 @@ fn hosts_paths_and_queries_do_not_mix() {
     });
     let larder = Larder::in_front_of(&origin);
     let asks = [
-        ("a.test", "/"), ("b.test", "/"), ("a.test:8080", "/"), ("a.test", "/x"), ("a.test", "/X"),
-        ("a.test", "/?"), ("a.test", "/?a=1&b=2"), ("a.test", "/?b=2&a=1"), ("a.test", "/%2e"),
-        ("a.test", "/x/"), ("a.test", "//x"),
+        ("a.test", "/"),
+        ("b.test", "/"),
+        ("a.test:8080", "/"),
+        ("a.test", "/x"),
+        ("a.test", "/X"),
+        ("a.test", "/?"),
+        ("a.test", "/?a=1&b=2"),
+        ("a.test", "/?b=2&a=1"),
+        ("a.test", "/%2e"),
+        ("a.test", "/x/"),
+        ("a.test", "//x"),
     ];
     for round in 0..2 {
         for (host, target) in asks {
@@ -237,7 +245,8 @@ fn one_connection_serves_many_requests() {
         assert_eq!(answer.was_hit(), n >= 5, "{n}: {answer:?}");
     }
     // Pipelined requests are answered in order.
-    client.send([Ask::get("/0").bytes(), Ask::get("/new").bytes(), Ask::get("/1").bytes()].concat());
+    client
+        .send([Ask::get("/0").bytes(), Ask::get("/new").bytes(), Ask::get("/1").bytes()].concat());
     for (target, hit) in [("/0", true), ("/new", false), ("/1", true)] {
         assert_eq!(client.answer("GET").expect(200).was_hit(), hit, "{target}");
     }

@@ -24,7 +24,8 @@ fn check(text: &str) -> Output {
 
 #[test]
 fn check_takes_what_is_right() {
-    let out = check("upstream = \"http://127.0.0.1:3000\"\n[cache]\nmemory = \"32MiB\"\ndisk = 0\n");
+    let out =
+        check("upstream = \"http://127.0.0.1:3000\"\n[cache]\nmemory = \"32MiB\"\ndisk = 0\n");
     assert_eq!(out.status.code(), Some(0), "{out:?}");
     assert!(stdout(&out).contains("127.0.0.1:3000"), "the effective configuration: {out:?}");
 }
@@ -79,7 +80,8 @@ fn a_missing_file_is_code_2() {
 
 #[test]
 fn wrong_usage_is_code_2() {
-    for args in [&["frobnicate"][..], &["run", "--nonsense"], &["cache"], &["run", "--listen", "x"]] {
+    for args in [&["frobnicate"][..], &["run", "--nonsense"], &["cache"], &["run", "--listen", "x"]]
+    {
         let out = larder(args);
         assert_eq!(out.status.code(), Some(2), "{args:?}: {out:?}");
         assert!(!out.stderr.is_empty(), "{args:?}");
@@ -124,7 +126,8 @@ fn the_environment_is_read_and_its_mistakes_named() {
 fn flags_win_over_environment_over_file() {
     let origin = Origin::serving(&["cache-control: no-store"], "right");
     let config = "upstream = \"http://127.0.0.1:1\"\n";
-    let setup = Setup::new(&origin.url()).config(config).env("LARDER_UPSTREAM", "http://127.0.0.1:2");
+    let setup =
+        Setup::new(&origin.url()).config(config).env("LARDER_UPSTREAM", "http://127.0.0.1:2");
     assert_eq!(setup.without_disk().start().get("/").expect(200).body, b"right");
     let by_env = Setup::new("").config(config).env("LARDER_UPSTREAM", &origin.url());
     assert_eq!(by_env.without_disk().start().get("/").expect(200).body, b"right");
@@ -160,7 +163,9 @@ fn run_without_a_command_is_run() {
     command.args(["--upstream", &origin.url(), "--listen=127.0.0.1:0", "--admin=127.0.0.1:0"]);
     command.env("LARDER_CACHE__DISK", "0").current_dir(dir.path());
     let mut process = crate::support::process::Process::start(&mut command, dir.path(), "larder");
-    eventually("the listening line", SOON, || process.stderr().contains("listening proxy=127.0.0.1:"));
+    eventually("the listening line", SOON, || {
+        process.stderr().contains("listening proxy=127.0.0.1:")
+    });
     process.signal(Signal::TERM);
     assert_eq!(process.wait(SOON).and_then(|s| s.code()), Some(0));
 }

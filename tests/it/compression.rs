@@ -141,7 +141,8 @@ fn head_says_what_get_would() {
 #[test]
 fn uncacheable_bodies_are_gzipped_on_their_way() {
     let body = text(50_000);
-    let origin = Origin::serving(&["cache-control: no-store", "content-type: text/html"], body.clone());
+    let origin =
+        Origin::serving(&["cache-control: no-store", "content-type: text/html"], body.clone());
     let larder = Larder::in_front_of(&origin);
     let answer = larder.ask(&gzip()).expect(200);
     assert_eq!(answer.decoded(), body);

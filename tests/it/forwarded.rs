@@ -102,7 +102,10 @@ fn what_is_not_exactly_one_value_counts_as_not_sent() {
 #[test]
 fn hop_by_hop_fields_stay_on_their_hop() {
     let origin = Origin::new(|_, reply| {
-        reply.ok(&["connection: X-Secret", "x-secret: 1", "keep-alive: timeout=5", "x-kept: 1"], "x");
+        reply.ok(
+            &["connection: X-Secret", "x-secret: 1", "keep-alive: timeout=5", "x-kept: 1"],
+            "x",
+        );
     });
     let larder = Larder::in_front_of(&origin);
     let ask = Ask::get("/")

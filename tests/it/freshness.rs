@@ -31,12 +31,12 @@ fn a_stored_response_ends_when_its_lifetime_does() {
 
 #[test]
 fn what_counts_as_fresh() {
-    let future = "expires: Fri, 01 Jan 2100 00:00:00 GMT";
+    const FUTURE: &str = "expires: Fri, 01 Jan 2100 00:00:00 GMT";
     for (case, headers, fresh) in [
         ("max-age", &["cache-control: max-age=60"][..], true),
         ("s-maxage beats max-age", &["cache-control: max-age=0, s-maxage=60"], true),
-        ("Expires", &[future], true),
-        ("max-age beats Expires", &["cache-control: max-age=0", future], false),
+        ("Expires", &[FUTURE], true),
+        ("max-age beats Expires", &["cache-control: max-age=0", FUTURE], false),
         ("Age beyond it", &["cache-control: max-age=60", "age: 61"], false),
         ("quoted", &["cache-control: max-age=\"60\""], true),
         ("huge", &["cache-control: max-age=99999999999999999999"], true),

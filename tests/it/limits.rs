@@ -69,7 +69,15 @@ fn a_taken_port_is_a_clear_error_and_exit_code_1() {
     let dir = tempfile::tempdir().expect("a directory");
     let taken = larder.proxy.to_string();
     let mut command = std::process::Command::new(BINARY);
-    command.args(["run", "--listen", &taken, "--admin", "127.0.0.1:0", "--upstream", &origin.url()]);
+    command.args([
+        "run",
+        "--listen",
+        &taken,
+        "--admin",
+        "127.0.0.1:0",
+        "--upstream",
+        &origin.url(),
+    ]);
     command.env("LARDER_CACHE__DISK", "0").current_dir(dir.path());
     let mut second = Process::start(&mut command, dir.path(), "second");
     let status = second.wait(SOON).expect("it ends");

@@ -16,9 +16,8 @@ fn ten_thousand_small_objects_take_little_more_than_their_weight() {
     for _ in 0..100 {
         client.ask(&Ask::get("/0")).expect(200);
     }
-    let weight = |m: &crate::support::metrics::Metrics| {
-        m.sum("larder_cache_bytes", &[("tier", "memory")])
-    };
+    let weight =
+        |m: &crate::support::metrics::Metrics| m.sum("larder_cache_bytes", &[("tier", "memory")]);
     let (weight_before, rss_before) = (weight(&larder.metrics()), larder.process.rss());
     for n in 1..=OBJECTS {
         client.ask(&Ask::get(&format!("/{n}"))).expect(200);

@@ -103,7 +103,8 @@ fn ten_thousand_mixed_requests_are_counted_exactly() {
         let have = metrics.count("larder_requests_total", &[("cache", outcome)]);
         assert_eq!(have, want, "cache={outcome}");
     }
-    for (method, status, want) in [("POST", "2xx", 800), ("HEAD", "2xx", 400), ("GET", "5xx", 800)] {
+    for (method, status, want) in [("POST", "2xx", 800), ("HEAD", "2xx", 400), ("GET", "5xx", 800)]
+    {
         let labels = [("method", method), ("status", status), ("route", "default")];
         assert_eq!(metrics.count("larder_requests_total", &labels), want, "{method} {status}");
     }
@@ -141,11 +142,8 @@ fn promtool_finds_nothing_to_say() {
         .expect("promtool: ./tests/run installs it (Debian's package prometheus)");
     promtool.stdin.take().expect("its input").write_all(&text.body).expect("written");
     let out = promtool.wait_with_output().expect("it ends");
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success() && said.trim().is_empty(), "{said}");
     // promtool knows the same of names: each has its help and type once.
     for kind in ["# HELP ", "# TYPE "] {
@@ -168,7 +166,9 @@ fn open_metrics_is_given_to_who_asks_for_it() {
     let larder = Larder::in_front_of(&origin);
     let ask = Ask::get("/metrics").with("Accept", "application/openmetrics-text; version=1.0.0");
     let answer = larder.admin_ask(&ask).expect(200);
-    assert!(answer.header("content-type").is_some_and(|t| t.starts_with("application/openmetrics")));
+    assert!(
+        answer.header("content-type").is_some_and(|t| t.starts_with("application/openmetrics"))
+    );
     assert!(answer.text().ends_with("# EOF\n"), "{}", answer.text());
 }
 
@@ -229,14 +229,23 @@ fn the_access_log_has_one_json_line_a_request() {
     let larder = Larder::in_front_of(&origin);
     let mut client = larder.connect();
     for _ in 0..100 {
-        client.ask(&Ask::get("/logged?a=%0a\"").with("User-Agent", "test \"agent\" \\")).expect(200);
+        client
+            .ask(&Ask::get("/logged?a=%0a\"").with("User-Agent", "test \"agent\" \\"))
+            .expect(200);
     }
     let lines = || -> Vec<String> {
-        larder.process.stdout().lines().map(str::to_owned).filter(|l| l.contains("/logged")).collect()
+        larder
+            .process
+            .stdout()
+            .lines()
+            .map(str::to_owned)
+            .filter(|l| l.contains("/logged"))
+            .collect()
     };
     eventually("a hundred access lines", SOON, || lines().len() == 100);
     for line in lines() {
-        let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let json: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
         assert!(json.is_object(), "{line}");
     }
     assert!(lines()[99].contains("hit"), "{}", lines()[99]);

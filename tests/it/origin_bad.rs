@@ -29,7 +29,10 @@ fn malformed_heads_are_502() {
         ("a status of letters", "HTTP/1.1 abc OK\r\ncontent-length: 0\r\n\r\n".into()),
         ("status 099", "HTTP/1.1 099 OK\r\ncontent-length: 0\r\n\r\n".into()),
         ("another version", "HTTP/3.0 200 OK\r\ncontent-length: 0\r\n\r\n".into()),
-        ("length and coding", format!("{ok}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")),
+        (
+            "length and coding",
+            format!("{ok}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ),
         ("two lengths", format!("{ok}content-length: 5\r\ncontent-length: 6\r\n\r\nhello!")),
         ("a negative length", format!("{ok}content-length: -5\r\n\r\nhello")),
         ("a length with a sign", format!("{ok}content-length: +5\r\n\r\nhello")),
@@ -39,8 +42,14 @@ fn malformed_heads_are_502() {
         ("obs-fold", format!("{ok}x: a\r\n b\r\ncontent-length: 5\r\n\r\nhello")),
         ("space before the colon", format!("{ok}content-length : 5\r\n\r\nhello")),
         ("no colon", format!("{ok}nonsense\r\ncontent-length: 5\r\n\r\nhello")),
-        ("101 unasked", "HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhi".into()),
-        ("a huge head", format!("{ok}x: {}\r\ncontent-length: 5\r\n\r\nhello", "a".repeat(1 << 20))),
+        (
+            "101 unasked",
+            "HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhi".into(),
+        ),
+        (
+            "a huge head",
+            format!("{ok}x: {}\r\ncontent-length: 5\r\n\r\nhello", "a".repeat(1 << 20)),
+        ),
     ] {
         refuses(case, &raw);
     }
@@ -66,7 +75,10 @@ fn malformed_chunking_never_ends_cleanly_and_is_not_stored() {
 
 #[test]
 fn a_body_shorter_than_said_breaks_the_client() {
-    refuses("short", "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 9\r\n\r\nhello");
+    refuses(
+        "short",
+        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 9\r\n\r\nhello",
+    );
 }
 
 #[test]
@@ -101,7 +113,8 @@ fn a_coding_that_does_not_end_in_chunked_is_read_to_the_close() {
 #[test]
 fn strange_but_harmless_values_pass() {
     let origin = Origin::new(|_, reply| {
-        reply.ok(&["cache-control: max-age=60", "x-strange: \"\\ {[()]} ;;,,=", "date: never"], "x");
+        reply
+            .ok(&["cache-control: max-age=60", "x-strange: \"\\ {[()]} ;;,,=", "date: never"], "x");
     });
     let larder = Larder::in_front_of(&origin);
     let answer = larder.get("/").expect(200);
@@ -110,7 +123,8 @@ fn strange_but_harmless_values_pass() {
 
 #[test]
 fn a_body_to_the_close_is_whole_and_stored() {
-    let origin = Origin::sending("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n\r\nto the close");
+    let origin =
+        Origin::sending("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n\r\nto the close");
     let larder = Larder::in_front_of(&origin);
     assert_eq!(larder.get("/").expect(200).body, b"to the close");
     let second = larder.get("/").expect(200);
@@ -125,7 +139,10 @@ fn a_dead_origin_is_502_with_a_reason() {
     origin.stop();
     let answer = larder.get("/").expect(502);
     let proxy_status = answer.header("proxy-status").expect("Proxy-Status");
-    assert!(proxy_status.starts_with("larder") && proxy_status.contains("error="), "{proxy_status}");
+    assert!(
+        proxy_status.starts_with("larder") && proxy_status.contains("error="),
+        "{proxy_status}"
+    );
     assert!(!answer.body.is_empty(), "a small problem body");
     assert!(answer.header("content-type").is_some_and(|t| t.contains("json")), "{answer:?}");
     let errors = larder.metrics().count("larder_upstream_errors_total", &[]);

@@ -124,7 +124,15 @@ fn what_is_no_purge_is_refused_with_a_problem() {
     let origin = Origin::serving(&["cache-control: max-age=60"], "x");
     let larder = Larder::in_front_of(&origin);
     larder.get("/").expect(200);
-    for json in ["", "{}", "[]", "{\"url\": 5}", "{\"nothing\": \"/\"}", "{\"url\": \"/\"", "{\"all\": false}"] {
+    for json in [
+        "",
+        "{}",
+        "[]",
+        "{\"url\": 5}",
+        "{\"nothing\": \"/\"}",
+        "{\"url\": \"/\"",
+        "{\"all\": false}",
+    ] {
         let answer = larder.admin_post("/api/purge", json);
         assert!((400..500).contains(&answer.status), "{json}: {answer:?}");
         let kind = answer.header("content-type").unwrap_or_default();

@@ -107,7 +107,8 @@ fn ranges_of_a_large_object_come_from_its_segments() {
     let larder = Setup::new(&origin.url()).start_with_disk();
     larder.get("/").expect(200);
     larder.await_hit(&Ask::get("/"));
-    for (from, to) in [(0, 99), (262_000, 263_000), (1 << 20, (2 << 20) + 5), (3_145_700, 3_145_727)]
+    for (from, to) in
+        [(0, 99), (262_000, 263_000), (1 << 20, (2 << 20) + 5), (3_145_700, 3_145_727)]
     {
         let answer = larder.ask(&Ask::get("/").with("Range", &format!("bytes={from}-{to}")));
         assert_eq!(answer.status, 206, "{:?}", answer.headers);

@@ -69,7 +69,11 @@ fn python_http_server_behind_it() {
     assert!(out.stdout == page, "curl decodes it to the same");
     assert_eq!(app.stderr().matches("GET /page.html").count(), 1, "{}", app.stderr());
     let larder = larder.restart();
-    let (head, body) = curl(&[&format!("http://{}/page.html", larder.proxy), "-H", &format!("Host: {}", &url[7..url.len() - 10])]);
+    let (head, body) = curl(&[
+        &format!("http://{}/page.html", larder.proxy),
+        "-H",
+        &format!("Host: {}", &url[7..url.len() - 10]),
+    ]);
     assert!(has(&head, "cache-status: larder; hit"), "after a restart: {head}");
     assert!(body == page);
 }

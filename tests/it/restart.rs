@@ -42,7 +42,11 @@ fn after_kill_9_it_is_still_a_hit_from_disk() {
     eventually("the writer to be done", SOON, || {
         let pending = larder.metrics().count("larder_disk_pending_bytes", &[]);
         let now = larder.on_disk();
-        settled = if now == settled.0 && now >= 2 && pending == 0 { (now, settled.1 + 1) } else { (now, 0) };
+        settled = if now == settled.0 && now >= 2 && pending == 0 {
+            (now, settled.1 + 1)
+        } else {
+            (now, 0)
+        };
         settled.1 >= 5
     });
     let larder = larder.kill_and_restart();

@@ -200,10 +200,8 @@ fn a_body_cut_short_by_a_slow_origin_does_not_end_cleanly() {
         reply.await_close(SOON);
         reply.close();
     });
-    let config = format!(
-        "[[upstream]]\nurl = \"{}\"\nbetween_bytes_timeout = \"300ms\"\n",
-        origin.url()
-    );
+    let config =
+        format!("[[upstream]]\nurl = \"{}\"\nbetween_bytes_timeout = \"300ms\"\n", origin.url());
     let larder = Larder::with(&origin, &config);
     let answer = larder.get("/");
     assert!(!answer.is_whole() || answer.status == 504, "{answer:?}");

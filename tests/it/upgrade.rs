@@ -32,7 +32,10 @@ fn a_tunnel_echoes_both_ways_and_ends_for_both() {
     let head = client.head();
     assert_eq!(head.status, 101, "{head:?}");
     assert_eq!(head.header("upgrade").map(str::to_lowercase).as_deref(), Some("websocket"));
-    assert_eq!(origin.last().header("upgrade").map(str::to_lowercase).as_deref(), Some("websocket"));
+    assert_eq!(
+        origin.last().header("upgrade").map(str::to_lowercase).as_deref(),
+        Some("websocket")
+    );
     for n in 0..100 {
         // Frames that look like requests are none.
         let frame = format!("GET /{n} HTTP/1.1\r\n\r\n\0\u{1}");
@@ -119,7 +122,9 @@ fn h2c_and_upgrades_without_connection_are_not_forwarded() {
 #[test]
 fn a_101_to_another_protocol_is_no_tunnel() {
     let origin = Origin::new(|_, reply| {
-        reply.raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n");
+        reply.raw(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n",
+        );
         reply.await_close(SOON);
         reply.close();
     });

@@ -6,8 +6,11 @@ const OLD: &str = "Sat, 01 Jan 2000 00:00:00 GMT";
 
 #[test]
 fn a_client_that_has_it_gets_304() {
-    let headers =
-        &["cache-control: max-age=60", "etag: \"v1\"", "last-modified: Sat, 01 Jan 2000 00:00:00 GMT"];
+    let headers = &[
+        "cache-control: max-age=60",
+        "etag: \"v1\"",
+        "last-modified: Sat, 01 Jan 2000 00:00:00 GMT",
+    ];
     let origin = Origin::serving(headers, "x");
     let larder = Larder::in_front_of(&origin);
     larder.get("/").expect(200);
@@ -145,7 +148,8 @@ fn the_origin_is_asked_with_its_own_validators_though_the_client_sees_weak_ones(
     let body = crate::support::text(4000);
     let sent = body.clone();
     let origin = Origin::new(move |seen, reply| {
-        let headers = &["cache-control: max-age=1", "age: 5", "etag: \"v1\"", "content-type: text/css"];
+        let headers =
+            &["cache-control: max-age=1", "age: 5", "etag: \"v1\"", "content-type: text/css"];
         if seen.header("if-none-match") == Some("\"v1\"") {
             reply.answer(304, headers, "");
         } else {

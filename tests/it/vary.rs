@@ -11,7 +11,8 @@ fn variants_are_kept_apart_and_each_is_a_hit() {
         reply.ok(&["cache-control: max-age=60", "vary: Accept-Language"], language);
     });
     let larder = Larder::in_front_of(&origin);
-    let ask = |language: &str| larder.ask(&Ask::get("/").with("Accept-Language", language)).expect(200);
+    let ask =
+        |language: &str| larder.ask(&Ask::get("/").with("Accept-Language", language)).expect(200);
     for round in 0..2 {
         for language in ["de", "en", "fr", ""] {
             let answer = ask(language);

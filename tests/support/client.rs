@@ -251,7 +251,7 @@ impl Client {
     }
 
     fn fill(&mut self) -> Result<(), Ending> {
-        let mut bytes = [0; 65536];
+        let mut bytes = [0; 16384];
         match self.stream.read(&mut bytes) {
             Ok(0) => Err(Ending::Closed),
             Ok(n) => {

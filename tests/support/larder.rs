@@ -216,9 +216,7 @@ impl Larder {
     #[track_caller]
     pub fn await_hit(&self, ask: &Ask) -> Answer {
         let mut last = None;
-        eventually(&format!("a hit for {ask:?}"), SOON, || {
-            last.insert(self.ask(ask)).was_hit()
-        });
+        eventually(&format!("a hit for {ask:?}"), SOON, || last.insert(self.ask(ask)).was_hit());
         last.expect("it was asked")
     }
 

@@ -12,11 +12,12 @@ pub mod larder;
 pub mod metrics;
 pub mod origin;
 pub mod process;
+pub mod reply;
 
 pub use answer::{Answer, Ending};
 pub use client::{Ask, Client};
 pub use larder::{Larder, Setup};
-pub use origin::{Gate, Origin, Reply, Seen};
+pub use origin::{Gate, Origin};
 
 use std::time::{Duration, Instant};
 

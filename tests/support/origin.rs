@@ -1,15 +1,14 @@
 //! A scripted origin: a real HTTP/1.1 server on port 0, a thread a connection, that records
 //! every request and answers as its handler says, also as no decent server would.
 
-use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::client::field;
 use super::eventually;
+use super::reply::Reply;
 
 /// A request as the origin saw it.
 #[derive(Debug, Clone)]
@@ -216,7 +215,7 @@ fn accept(listener: TcpListener, shared: Arc<Shared>) -> thread::JoinHandle<()> 
 }
 
 fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
-    let mut reply = Reply { stream, buffer: Vec::new(), head_only: false, close: false };
+    let mut reply = Reply::new(stream);
     while let Some(seen) = reply.request(connection) {
         let whole = seen.whole;
         reply.head_only = seen.method == "HEAD";
@@ -227,192 +226,9 @@ fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
             (shared.handler)(&seen, &mut reply);
         }
         shared.at_once.fetch_sub(1, Ordering::SeqCst);
-        if reply.close || !whole {
+        if reply.closing || !whole {
             break;
         }
     }
-    let _ = reply.stream.shutdown(Shutdown::Both);
-}
-
-/// One connection of the origin, with what it may do to the running request.
-pub struct Reply {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    head_only: bool,
-    close: bool,
-}
-
-impl Reply {
-    /// Bytes as they are.
-    pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref());
-    }
-
-    /// An answer with a Content-Length.
-    pub fn answer(&mut self, status: u16, headers: &[&str], body: impl AsRef<[u8]>) {
-        let body = body.as_ref();
-        let mut bytes = head(status, headers);
-        if status != 304 && status != 204 {
-            bytes.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
-        }
-        bytes.extend_from_slice(b"\r\n");
-        if !self.head_only && status != 304 && status != 204 {
-            bytes.extend_from_slice(body);
-        }
-        self.raw(bytes);
-    }
-
-    /// 200 with a Content-Length.
-    pub fn ok(&mut self, headers: &[&str], body: impl AsRef<[u8]>) {
-        self.answer(200, headers, body);
-    }
-
-    /// The head of a chunked answer.
-    pub fn start(&mut self, status: u16, headers: &[&str]) {
-        let mut bytes = head(status, headers);
-        bytes.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
-        self.raw(bytes);
-    }
-
-    /// One chunk.
-    pub fn chunk(&mut self, bytes: impl AsRef<[u8]>) {
-        let bytes = bytes.as_ref();
-        let mut framed = format!("{:x}\r\n", bytes.len()).into_bytes();
-        framed.extend_from_slice(bytes);
-        framed.extend_from_slice(b"\r\n");
-        self.raw(framed);
-    }
-
-    /// The last chunk, with these trailer lines.
-    pub fn end(&mut self, trailers: &[&str]) {
-        let lines: String = trailers.iter().map(|line| format!("{line}\r\n")).collect();
-        self.raw(format!("0\r\n{lines}\r\n"));
-    }
-
-    /// Closes the connection when the handler returns.
-    pub fn close(&mut self) {
-        self.close = true;
-    }
-
-    /// Resets the connection.
-    pub fn reset(&mut self) {
-        let socket = socket2::SockRef::from(&self.stream);
-        let _ = socket.set_linger(Some(Duration::ZERO));
-        let _ = socket.shutdown(Shutdown::Both);
-        self.close = true;
-    }
-
-    /// Bytes that the peer sent beyond the request; empty when it closed or `limit` passed.
-    pub fn read(&mut self, limit: Duration) -> Vec<u8> {
-        if self.buffer.is_empty() {
-            let _ = self.stream.set_read_timeout(Some(limit));
-            self.fill();
-            let _ = self.stream.set_read_timeout(Some(Duration::from_mins(2)));
-        }
-        std::mem::take(&mut self.buffer)
-    }
-
-    /// Reads on until the peer closes: true if it does within `limit`.
-    pub fn await_close(&mut self, limit: Duration) -> bool {
-        let start = Instant::now();
-        let _ = self.stream.set_read_timeout(Some(Duration::from_millis(50)));
-        let mut bytes = [0; 4096];
-        while start.elapsed() < limit {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return true,
-            }
-        }
-        false
-    }
-
-    fn request(&mut self, connection: usize) -> Option<Seen> {
-        let head = self.until(b"\r\n\r\n")?;
-        let head = String::from_utf8_lossy(&head).into_owned();
-        let mut lines = head.trim_end().split("\r\n");
-        let mut start = lines.next()?.split(' ').map(str::to_owned);
-        let mut seen = Seen {
-            method: start.next()?,
-            target: start.next()?,
-            headers: lines.filter_map(field).collect(),
-            body: Vec::new(),
-            trailers: Vec::new(),
-            whole: false,
-            connection,
-        };
-        if seen.all("expect").iter().any(|v| v.eq_ignore_ascii_case("100-continue")) {
-            self.raw("HTTP/1.1 100 Continue\r\n\r\n");
-        }
-        seen.whole = self.body(&mut seen).is_some();
-        Some(seen)
-    }
-
-    fn body(&mut self, seen: &mut Seen) -> Option<()> {
-        if seen.all("transfer-encoding").contains(&"chunked") {
-            loop {
-                let line = self.line()?;
-                let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
-                if size == 0 {
-                    break;
-                }
-                self.take(size, &mut seen.body)?;
-                self.line()?;
-            }
-            loop {
-                let line = self.line()?;
-                if line.is_empty() {
-                    return Some(());
-                }
-                seen.trailers.push(field(&line)?);
-            }
-        }
-        let len = seen.all("content-length").first().map_or(Ok(0), |v| v.parse()).ok()?;
-        self.take(len, &mut seen.body)
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let line = self.until(b"\r\n")?;
-        Some(String::from_utf8_lossy(&line).trim_end().to_owned())
-    }
-
-    fn take(&mut self, mut len: usize, into: &mut Vec<u8>) -> Option<()> {
-        while len > 0 {
-            if self.buffer.is_empty() && !self.fill() {
-                return None;
-            }
-            let n = len.min(self.buffer.len());
-            into.extend(self.buffer.drain(..n));
-            len -= n;
-        }
-        Some(())
-    }
-
-    fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
-        loop {
-            if let Some(at) = self.buffer.windows(end.len()).position(|w| w == end) {
-                return Some(self.buffer.drain(..at + end.len()).collect());
-            }
-            if !self.fill() {
-                return None;
-            }
-        }
-    }
-
-    fn fill(&mut self) -> bool {
-        let mut bytes = [0; 65536];
-        match self.stream.read(&mut bytes) {
-            Ok(n) => {
-                self.buffer.extend_from_slice(&bytes[..n]);
-                n > 0
-            }
-            Err(_) => false,
-        }
-    }
-}
-
-fn head(status: u16, headers: &[&str]) -> Vec<u8> {
-    let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    format!("HTTP/1.1 {status} Scripted\r\n{lines}").into_bytes()
+    reply.shut();
 }
