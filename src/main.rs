@@ -1,3 +1,7 @@
 //! The `larder` binary: parses the command line and calls into [`larder::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder::cli::main()
+}

@@ -1,1 +1,78 @@
 //! The command line: one file a command.
+//!
+//! - [`args`]: what can be typed.
+//! - [`run`]: serve, from [`rooms`], with [`control`] for the admin port.
+//! - [`check`]: is the configuration right, and what holds?
+//! - [`health`], [`cache`]: ask the running Larder, through [`client`].
+//! - [`demo`]: an app of our own and a Larder in front of it.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.
+
+pub mod args;
+pub mod cache;
+pub mod check;
+pub mod client;
+pub mod control;
+pub mod demo;
+pub mod health;
+pub mod rooms;
+pub mod run;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::args::{Cli, Command};
+use crate::config::{self, ConfigError, Flags, Sources};
+
+/// Wrong usage or configuration.
+pub const USAGE: u8 = 2;
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // clap's own codes: 0 for --help, 2 for wrong usage. A closed pipe is no failure.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    let flags = Flags::from(cli.common);
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => match config::load(Sources::of_process(flags)) {
+            Ok(loaded) => run::run(loaded),
+            Err(error) => refused(&error),
+        },
+        Command::Demo { once } => demo::demo(&flags, once),
+        Command::Check => check::check(flags),
+        Command::Health => health::health(&flags),
+        Command::Cache { action } => cache::cache(&flags, &action),
+    }
+}
+
+/// Prints every mistake of a configuration.
+fn refused(error: &ConfigError) -> ExitCode {
+    for mistake in &error.mistakes {
+        complain(mistake);
+        if let Some(excerpt) = &mistake.excerpt {
+            say_error(excerpt);
+        }
+    }
+    ExitCode::from(USAGE)
+}
+
+/// `larder: …` on standard error, where a closed pipe is no reason to panic.
+fn complain(what: impl std::fmt::Display) {
+    say_error(format_args!("larder: {what}"));
+}
+
+fn say_error(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{what}");
+}
+
+/// A line on standard output; a closed pipe is no reason to panic.
+fn say(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stdout().lock(), "{what}");
+}

@@ -1,5 +1,18 @@
-//! Telling what happens: metrics, access log, system figures. Looks on; never in the way.
+//! Telling what happens: metrics, access log, events, system figures. Looks on; never in the way.
+//!
+//! - [`metrics`]: every number, counted by worker ([`shard`], [`histogram`]);
+//!   [`exposition`] writes them down for a scrape, [`text`] turns that into the older format.
+//! - [`access_log`]: a line for each finished request ([`record`], written by [`line`]).
+//! - [`events`]: what Larder has to say about itself, on standard error.
+//! - [`system`]: the process as the operating system sees it.
 
 pub mod access_log;
+pub mod events;
+pub mod exposition;
+pub mod histogram;
+pub mod line;
 pub mod metrics;
 pub mod record;
+pub mod shard;
+pub mod system;
+pub mod text;

@@ -1,1 +1,26 @@
 //! The data plane's one path: from a request to its answer.
+//!
+//! - [`service`]: the order of things, and the only place that knows it.
+//! - [`ask`]: a request as it walks; [`worker`]: what a worker has at hand for it.
+//! - [`fetch`]: one fetch per object; [`fill`]: the task that does it, with [`sink`] into the store.
+//! - [`respond`]: from what was found or fetched to the answer; [`body`] and [`segments`] give its
+//!   bytes, [`compress`] and [`coding`] its gzip.
+//! - [`forward`]: the request as the origin gets it; [`upgrade`]: tunnels.
+//! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
+//!   connection.
+
+pub mod ask;
+pub mod body;
+pub mod coding;
+pub mod compress;
+pub mod conn;
+pub mod error;
+pub mod fetch;
+pub mod fill;
+pub mod forward;
+pub mod respond;
+pub mod segments;
+pub mod service;
+pub mod sink;
+pub mod upgrade;
+pub mod worker;

@@ -1,4 +1,43 @@
 //! RFC 9110/9111 decisions. Pure: no I/O, no clock, no globals; `now` is an argument.
+//!
+//! What a request asks and where it goes:
+//! - [`request`]: method, directives and target of a request; Max-Forwards.
+//! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields.
+//! - [`cache_control`]: directives of both sides, parsed.
+//!
+//! What may be done with a response:
+//! - [`storable`]: may it be kept? (RFC 9111 §3); [`stored`]: what is remembered of it.
+//! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
+//! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
+//! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
+//!
+//! What is written on the way:
+//! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`encoding`]: content codings.
+//! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from.
+//! - [`wire`]: where HTTP/1.1 messages begin and end, byte by byte.
+//! - [`etag`], [`date`], [`time`]: the small values of HTTP.
+//!
+//! Called by `proxy::service` and, with the same values, by `larder cache explain`.
+//! Hop-by-hop fields of a request are stripped *before* anything here judges it: a selecting
+//! field that is judged but not forwarded would let a client choose what is stored for others.
 
+pub mod cache_control;
+pub mod cache_status;
+pub mod date;
 pub mod decision;
+pub mod encoding;
+pub mod etag;
+pub mod freshness;
+pub mod headers;
+pub mod invalidation;
+pub mod key;
+pub mod policy;
+pub mod range;
+pub mod request;
+pub mod reuse;
+pub mod storable;
+pub mod stored;
 pub mod time;
+pub mod validation;
+pub mod vary;
+pub mod wire;

@@ -1,0 +1,216 @@
+//! Slots as bytes, for the disk and for Redis alike (DESIGN D3).
+//!
+//! ```text
+//! magic "LRDR" | version u8 | kind u8 | head length u32 | XXH3-64 of what follows | head | bodies
+//! ```
+//!
+//! The head is postcard; bodies stand behind it as they are, so that decoding slices them out
+//! without a copy. Anything that does not read back exactly is a [`CodecError`]: to callers a
+//! miss that is counted.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
+
+use crate::cache::entry::{Entry, EntryId, Fields, Slot, StoredBody, Variants};
+use crate::semantics::stored::Stored;
+
+/// Version of the format; part of the disk's geometry marker too.
+pub const VERSION: u8 = 1;
+
+const MAGIC: [u8; 4] = *b"LRDR";
+const PREFIX: usize = 4 + 1 + 1 + 4 + 8;
+
+const KIND_ENTRY: u8 = 0;
+const KIND_VARIANTS: u8 = 1;
+const KIND_SEGMENT: u8 = 2;
+
+/// Why bytes are no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// Not ours at all, or too short.
+    #[error("not a stored response")]
+    Magic,
+    /// Written by another version of Larder.
+    #[error("stored with format {0}; this build reads {VERSION}")]
+    Version(u8),
+    /// Damaged.
+    #[error("checksum does not match")]
+    Checksum,
+    /// The checksum is right, the content is not.
+    #[error("stored response does not decode")]
+    Content,
+}
+
+#[derive(Serialize, Deserialize)]
+enum BodyHead {
+    Inline(u32),
+    Segmented { len: u64, segment: u32 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct EntryHead {
+    stored: Stored,
+    fields: Vec<(String, Vec<u8>)>,
+    identity: BodyHead,
+    gzip: Option<BodyHead>,
+    compressible: bool,
+    id: EntryId,
+    position: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct VariantsHead {
+    names: Vec<String>,
+    generation: u64,
+    known: Vec<Vec<u8>>,
+}
+
+/// Writes `slot` as bytes.
+///
+/// # Errors
+/// [`CodecError::Content`] where a part is larger than the format can tell (4 GiB).
+pub fn encode(slot: &Slot) -> Result<Bytes, CodecError> {
+    match slot {
+        Slot::Entry(entry) => encode_entry(entry),
+        Slot::Variants(variants) => {
+            let head = VariantsHead {
+                names: variants.names.iter().map(|name| name.as_str().to_owned()).collect(),
+                generation: variants.generation,
+                known: variants.known.iter().map(|value| value.to_vec()).collect(),
+            };
+            assemble(KIND_VARIANTS, &to_bytes(&head)?, &[])
+        }
+        Slot::Segment(bytes) => assemble(KIND_SEGMENT, &[], &[bytes]),
+    }
+}
+
+fn encode_entry(entry: &Entry) -> Result<Bytes, CodecError> {
+    let head = EntryHead {
+        stored: entry.stored.clone(),
+        fields: (entry.fields.iter())
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+        identity: body_head(&entry.identity)?,
+        gzip: entry.gzip.as_ref().map(body_head).transpose()?,
+        compressible: entry.compressible,
+        id: entry.id,
+        position: entry.position,
+    };
+    let mut bodies: Vec<&Bytes> = Vec::with_capacity(2);
+    for body in [Some(&entry.identity), entry.gzip.as_ref()].into_iter().flatten() {
+        if let StoredBody::Inline(bytes) = body {
+            bodies.push(bytes);
+        }
+    }
+    assemble(KIND_ENTRY, &to_bytes(&head)?, &bodies)
+}
+
+fn body_head(body: &StoredBody) -> Result<BodyHead, CodecError> {
+    Ok(match body {
+        StoredBody::Inline(bytes) => {
+            BodyHead::Inline(u32::try_from(bytes.len()).map_err(|_| CodecError::Content)?)
+        }
+        StoredBody::Segmented { len, segment } => {
+            BodyHead::Segmented { len: *len, segment: *segment }
+        }
+    })
+}
+
+fn to_bytes(head: &impl Serialize) -> Result<Vec<u8>, CodecError> {
+    postcard::to_allocvec(head).map_err(|_| CodecError::Content)
+}
+
+fn assemble(kind: u8, head: &[u8], bodies: &[&Bytes]) -> Result<Bytes, CodecError> {
+    let head_len = u32::try_from(head.len()).map_err(|_| CodecError::Content)?;
+    let len: usize = bodies.iter().map(|body| body.len()).sum();
+    let mut out = BytesMut::with_capacity(PREFIX + head.len() + len);
+    out.put_slice(&MAGIC);
+    out.put_u8(VERSION);
+    out.put_u8(kind);
+    out.put_u32_le(head_len);
+    out.put_u64_le(0);
+    out.put_slice(head);
+    for body in bodies {
+        out.put_slice(body);
+    }
+    let sum = XxHash3_64::oneshot(out.get(PREFIX..).unwrap_or_default());
+    if let Some(place) = out.get_mut(PREFIX - 8..PREFIX) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+    Ok(out.freeze())
+}
+
+/// Reads a slot from `bytes`; bodies are slices of them.
+///
+/// # Errors
+/// Whatever is not exactly what [`encode`] wrote.
+pub fn decode(bytes: &Bytes) -> Result<Slot, CodecError> {
+    let prefix: &[u8; PREFIX] = bytes.first_chunk().ok_or(CodecError::Magic)?;
+    let [m0, m1, m2, m3, version, kind, l0, l1, l2, l3, sum @ ..] = *prefix;
+    if [m0, m1, m2, m3] != MAGIC {
+        return Err(CodecError::Magic);
+    }
+    if version != VERSION {
+        return Err(CodecError::Version(version));
+    }
+    let rest = bytes.slice(PREFIX..);
+    if XxHash3_64::oneshot(&rest) != u64::from_le_bytes(sum) {
+        return Err(CodecError::Checksum);
+    }
+    let head_len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let head = rest.get(..head_len).ok_or(CodecError::Content)?;
+    let bodies = rest.slice(head_len..);
+    match kind {
+        KIND_ENTRY => decode_entry(head, bodies),
+        KIND_VARIANTS => decode_variants(head),
+        KIND_SEGMENT => Ok(Slot::Segment(bodies)),
+        _ => Err(CodecError::Content),
+    }
+}
+
+fn decode_entry(head: &[u8], mut bodies: Bytes) -> Result<Slot, CodecError> {
+    let head: EntryHead = postcard::from_bytes(head).map_err(|_| CodecError::Content)?;
+    let mut map = HeaderMap::with_capacity(head.fields.len());
+    for (name, value) in &head.fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| CodecError::Content)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| CodecError::Content)?;
+        map.append(name, value);
+    }
+    let identity = body(head.identity, &mut bodies)?;
+    let gzip = head.gzip.map(|gzip| body(gzip, &mut bodies)).transpose()?;
+    if !bodies.is_empty() {
+        return Err(CodecError::Content);
+    }
+    let mut entry = Entry::new(head.stored, Fields::copied(&map), identity, head.position);
+    entry.gzip = gzip;
+    entry.compressible = head.compressible;
+    entry.id = head.id;
+    Ok(Slot::Entry(Arc::new(entry)))
+}
+
+fn body(head: BodyHead, rest: &mut Bytes) -> Result<StoredBody, CodecError> {
+    match head {
+        BodyHead::Inline(len) if len as usize <= rest.len() => {
+            Ok(StoredBody::Inline(rest.split_to(len as usize)))
+        }
+        BodyHead::Segmented { len, segment } if segment > 0 => {
+            Ok(StoredBody::Segmented { len, segment })
+        }
+        _ => Err(CodecError::Content),
+    }
+}
+
+fn decode_variants(head: &[u8]) -> Result<Slot, CodecError> {
+    let head: VariantsHead = postcard::from_bytes(head).map_err(|_| CodecError::Content)?;
+    let names: Result<_, _> =
+        head.names.iter().map(|name| HeaderName::from_bytes(name.as_bytes())).collect();
+    Ok(Slot::Variants(Arc::new(Variants {
+        names: names.map_err(|_| CodecError::Content)?,
+        generation: head.generation,
+        known: head.known.into_iter().map(Bytes::from).collect(),
+    })))
+}

@@ -1,0 +1,286 @@
+//! A stored response: what lookups find (DESIGN D3).
+//!
+//! Nothing of hyper's is kept: header values and body chunks are slices of a connection's read
+//! buffer and would pin it. Names and values are copied once into one exact allocation, and a hit
+//! builds its header map from slices of that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::semantics::stored::Stored;
+use crate::semantics::time::Timestamp;
+
+/// The random name of one stored response: its segments are found by it.
+pub type EntryId = [u8; 16];
+
+/// Header fields in exact allocations, in the order in which the origin sent them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fields {
+    list: Box<[(HeaderName, HeaderValue)]>,
+    /// Bytes of all names and values.
+    bytes: usize,
+}
+
+impl Fields {
+    /// Copies the fields of `map`.
+    pub fn copied(map: &HeaderMap) -> Self {
+        let values: usize = map.values().map(HeaderValue::len).sum();
+        let mut block = BytesMut::with_capacity(values);
+        let mut bytes = 0;
+        let mut list = Vec::with_capacity(map.len());
+        for (name, value) in map {
+            block.extend_from_slice(value.as_bytes());
+            let own = HeaderValue::from_maybe_shared(block.split().freeze());
+            // The bytes were a valid value a moment ago, so this never falls back.
+            let own = own.unwrap_or_else(|_| HeaderValue::from_static(""));
+            bytes += name.as_str().len() + own.len();
+            // A name parsed from a read buffer is a slice of that buffer.
+            let name = HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or(name.clone());
+            list.push((name, own));
+        }
+        Self { list: list.into_boxed_slice(), bytes }
+    }
+
+    /// All fields.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&HeaderName, &HeaderValue)> + Clone {
+        self.list.iter().map(|(name, value)| (name, value))
+    }
+
+    /// The fields as a map with room for `extra` more.
+    pub fn to_map(&self, extra: usize) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.list.len() + extra);
+        for (name, value) in &self.list {
+            map.append(name.clone(), value.clone());
+        }
+        map
+    }
+
+    /// The first value of `name`.
+    pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.list.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// Memory that the fields take, in bytes.
+    pub fn weight(&self) -> usize {
+        self.list.len() * size_of::<(HeaderName, HeaderValue)>() + self.bytes
+    }
+}
+
+/// One body of a stored response, in one content coding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredBody {
+    /// Kept with the entry.
+    Inline(Bytes),
+    /// Kept as numbered segments under the entry's id, all but the last of `segment` bytes.
+    Segmented {
+        /// Length of the whole in bytes.
+        len: u64,
+        /// Length of a segment in bytes; never 0.
+        segment: u32,
+    },
+}
+
+impl StoredBody {
+    /// Length of the body in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Segmented { len, .. } => *len,
+        }
+    }
+
+    /// True for a body without a byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of segments; 0 for an inline body.
+    pub fn segments(&self) -> u32 {
+        match self {
+            Self::Inline(_) => 0,
+            Self::Segmented { len, segment } => {
+                u32::try_from(len.div_ceil(u64::from((*segment).max(1)))).unwrap_or(u32::MAX)
+            }
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Inline(bytes) => bytes.len(),
+            Self::Segmented { .. } => 0,
+        }
+    }
+}
+
+/// A stored response: one head and a body for each coding that was made of it (D6).
+#[derive(Debug)]
+pub struct Entry {
+    /// What RFC 9111 decisions need, parsed.
+    pub stored: Stored,
+    /// The header fields as they are sent.
+    pub fields: Fields,
+    /// The body as the origin sent it.
+    pub identity: StoredBody,
+    /// The same gzipped by Larder, if it was asked for once.
+    pub gzip: Option<StoredBody>,
+    /// True where Larder may code the body: by its type, its directives and its own coding.
+    pub compressible: bool,
+    /// Names the entry's segments.
+    pub id: EntryId,
+    /// The purge log's position when the fetch began (D7).
+    pub position: u64,
+    /// The purge log's position up to which this entry was found valid.
+    checked: AtomicU64,
+    /// When a client last forced a fetch or validation, in ms since the epoch; 0: never.
+    forced: AtomicU64,
+    /// Somebody is making the missing coding.
+    coding: AtomicBool,
+}
+
+impl Entry {
+    /// A new entry, fetched when the purge log stood at `position`.
+    pub fn new(stored: Stored, fields: Fields, identity: StoredBody, position: u64) -> Self {
+        Self {
+            stored,
+            fields,
+            identity,
+            gzip: None,
+            compressible: false,
+            id: [0; 16],
+            position,
+            checked: AtomicU64::new(position),
+            forced: AtomicU64::new(0),
+            coding: AtomicBool::new(false),
+        }
+    }
+
+    /// The same response with other metadata: after a validation, at log position `position`.
+    #[must_use]
+    pub fn refreshed(&self, stored: Stored, fields: Fields, position: u64) -> Self {
+        Self {
+            stored,
+            fields,
+            identity: self.identity.clone(),
+            gzip: self.gzip.clone(),
+            compressible: self.compressible,
+            id: self.id,
+            position,
+            checked: AtomicU64::new(position),
+            forced: AtomicU64::new(self.forced.load(Ordering::Relaxed)),
+            coding: AtomicBool::new(false),
+        }
+    }
+
+    /// The same response with a gzipped body beside the other.
+    #[must_use]
+    pub fn with_gzip(&self, gzip: StoredBody) -> Self {
+        let mut entry = self.refreshed(self.stored.clone(), self.fields.clone(), self.position);
+        entry.gzip = Some(gzip);
+        entry.checked.store(self.checked_to(), Ordering::Relaxed);
+        entry
+    }
+
+    /// The purge log's position up to which this entry was found valid.
+    pub fn checked_to(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the entry is valid up to `position`.
+    pub fn set_checked(&self, position: u64) {
+        self.checked.fetch_max(position, Ordering::Relaxed);
+    }
+
+    /// When a client last forced a fetch or a validation.
+    pub fn last_forced(&self) -> Option<Timestamp> {
+        let millis = self.forced.load(Ordering::Relaxed);
+        (millis != 0).then(|| Timestamp::from_millis(millis))
+    }
+
+    /// Remembers that a client forces a fetch or a validation now.
+    pub fn set_forced(&self, now: Timestamp) {
+        self.forced.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// True for the first caller: it makes the missing coding. Others use what there is.
+    pub fn claim_coding(&self) -> bool {
+        !self.coding.swap(true, Ordering::Relaxed)
+    }
+
+    /// Memory that the entry takes, in bytes.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.fields.weight()
+            + self.identity.weight()
+            + self.gzip.as_ref().map_or(0, StoredBody::weight)
+    }
+}
+
+/// What the primary slot of a key holds when its responses vary (D2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variants {
+    /// The selecting header fields, lower case and sorted.
+    pub names: Box<[HeaderName]>,
+    /// Part of each variant's key; a new list has a new one, so that no older variant comes back.
+    pub generation: u64,
+    /// Normalised values of the variants stored, oldest first; bounded by `cache.max_variants`.
+    pub known: Vec<Bytes>,
+}
+
+impl Variants {
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.names.iter().map(|name| name.as_str().len() + 40).sum::<usize>()
+            + self.known.iter().map(|value| value.len() + size_of::<Bytes>()).sum::<usize>()
+    }
+}
+
+/// What a key leads to.
+#[derive(Debug, Clone)]
+pub enum Slot {
+    /// A response.
+    Entry(Arc<Entry>),
+    /// The list of selecting header fields.
+    Variants(Arc<Variants>),
+    /// A piece of a larger body.
+    Segment(Bytes),
+}
+
+impl Slot {
+    /// Memory that the slot takes beside its key, in bytes.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Entry(entry) => entry.weight(),
+                Self::Variants(variants) => variants.weight(),
+                Self::Segment(bytes) => bytes.len(),
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copied_fields_share_no_buffer_with_their_source() {
+        let read_buffer = Bytes::from(vec![b'x'; 400_000]);
+        let mut map = HeaderMap::new();
+        let value = HeaderValue::from_maybe_shared(read_buffer.slice(10..20)).unwrap();
+        map.insert("x-large", value);
+        let fields = Fields::copied(&map);
+        drop(map);
+        assert!(read_buffer.is_unique(), "a stored field pins the read buffer");
+        assert_eq!(fields.get(&HeaderName::from_static("x-large")).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn segments_cover_a_body_exactly() {
+        for (len, segment, want) in [(0, 4, 0), (1, 4, 1), (4, 4, 1), (5, 4, 2), (8, 4, 2)] {
+            let body = StoredBody::Segmented { len, segment };
+            assert_eq!(body.segments(), want, "{len} bytes in segments of {segment}");
+        }
+    }
+}

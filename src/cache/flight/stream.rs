@@ -1,0 +1,321 @@
+//! The body of a flight: a list of chunks that one fill writes and many readers read.
+//!
+//! Kept whole while it is small; of a larger one only a window stays, and a reader that falls
+//! behind the window reads from the store instead. A body that is not kept in the store is paced
+//! by its fastest reader, so that it never takes more memory than the window.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use parking_lot::Mutex;
+
+/// How a body ended.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// Exactly, with these trailers.
+    Complete(Option<Arc<HeaderMap>>),
+    /// Before its end; no reader's message may end cleanly.
+    Broken,
+}
+
+/// What a reader gets.
+#[derive(Debug)]
+pub enum Next {
+    /// More of the body.
+    Chunk(Bytes),
+    /// The reader is behind the window; the store has the body from here on.
+    Behind,
+    /// The end.
+    End(End),
+}
+
+#[derive(Debug, Default)]
+struct Reader {
+    offset: u64,
+    waker: Option<Waker>,
+    /// The slot is free.
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    /// Offset in the body of the first chunk kept.
+    base: u64,
+    /// Offset in the body behind the last chunk.
+    head: u64,
+    end: Option<End>,
+    readers: Vec<Reader>,
+    fill: Option<Waker>,
+    /// The body is kept in the store, so the fill need not wait for readers.
+    kept: bool,
+}
+
+/// A body that is being filled.
+#[derive(Debug)]
+pub struct Stream {
+    state: Mutex<State>,
+    window: u64,
+}
+
+impl Stream {
+    /// An empty body. At most `window` bytes stay readable here; `kept`: all of it goes into the
+    /// store, too.
+    pub fn new(window: u64, kept: bool) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                chunks: VecDeque::new(),
+                base: 0,
+                head: 0,
+                end: None,
+                readers: Vec::new(),
+                fill: None,
+                kept,
+            }),
+            window: window.max(1),
+        })
+    }
+
+    /// Adds `chunk` for all readers.
+    pub fn push(&self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.head += chunk.len() as u64;
+        state.chunks.push_back(chunk);
+        while state.head - state.base > self.window && state.chunks.len() > 1 {
+            if let Some(first) = state.chunks.pop_front() {
+                state.base += first.len() as u64;
+            }
+        }
+        state.wake_readers();
+    }
+
+    /// Ends the body for all readers.
+    pub fn end(&self, end: End) {
+        let mut state = self.state.lock();
+        if state.end.is_none() {
+            state.end = Some(end);
+        }
+        state.wake_readers();
+    }
+
+    /// The body is not kept in the store after all: from now on its fastest reader paces it.
+    pub fn not_kept(&self) {
+        self.state.lock().kept = false;
+    }
+
+    /// Ready when the fill may push more: always for a body that is kept, otherwise while its
+    /// fastest reader is within half a window.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        let fastest = (state.readers.iter().filter(|reader| !reader.gone))
+            .map(|reader| reader.offset)
+            .max();
+        let behind = state.head.saturating_sub(fastest.unwrap_or(state.head));
+        if state.kept || behind <= self.window / 2 {
+            return Poll::Ready(());
+        }
+        state.fill = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// How many read now.
+    pub fn readers(&self) -> usize {
+        self.state.lock().readers.iter().filter(|reader| !reader.gone).count()
+    }
+
+    /// A reader from the body's beginning.
+    pub fn reader(self: &Arc<Self>) -> StreamReader {
+        let mut state = self.state.lock();
+        let fresh = Reader::default();
+        let index = match state.readers.iter().position(|reader| reader.gone) {
+            Some(free) => {
+                if let Some(slot) = state.readers.get_mut(free) {
+                    *slot = fresh;
+                }
+                free
+            }
+            None => {
+                state.readers.push(fresh);
+                state.readers.len() - 1
+            }
+        };
+        drop(state);
+        StreamReader { stream: self.clone(), index, finished: false }
+    }
+}
+
+impl State {
+    fn wake_readers(&mut self) {
+        for reader in &mut self.readers {
+            if let Some(waker) = reader.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn wake_fill(&mut self) {
+        if let Some(waker) = self.fill.take() {
+            waker.wake();
+        }
+    }
+
+    /// What stands at `offset`, which is not behind the window.
+    fn chunk_at(&self, offset: u64) -> Option<Bytes> {
+        // Readers are mostly at the end: look from there.
+        let mut end = self.head;
+        for chunk in self.chunks.iter().rev() {
+            let start = end - chunk.len() as u64;
+            if offset >= start {
+                let skip = usize::try_from(offset - start).unwrap_or(usize::MAX);
+                return (skip < chunk.len()).then(|| chunk.slice(skip..));
+            }
+            end = start;
+        }
+        None
+    }
+}
+
+/// One reader of a [`Stream`]. Dropping it frees its place.
+#[derive(Debug)]
+pub struct StreamReader {
+    stream: Arc<Stream>,
+    index: usize,
+    finished: bool,
+}
+
+impl StreamReader {
+    /// The next piece of the body.
+    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Next> {
+        if self.finished {
+            return Poll::Ready(Next::End(End::Complete(None)));
+        }
+        let mut guard = self.stream.state.lock();
+        let state = &mut *guard;
+        let Some(offset) = state.readers.get(self.index).map(|reader| reader.offset) else {
+            return Poll::Ready(Next::End(End::Broken));
+        };
+        if offset < state.base {
+            return Poll::Ready(Next::Behind);
+        }
+        if offset < state.head {
+            let chunk = state.chunk_at(offset).unwrap_or_default();
+            self.advance(state, chunk.len() as u64);
+            return Poll::Ready(Next::Chunk(chunk));
+        }
+        if let Some(end) = &state.end {
+            return Poll::Ready(Next::End(end.clone()));
+        }
+        if let Some(reader) = state.readers.get_mut(self.index) {
+            reader.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Where this reader stands in the body.
+    pub fn offset(&self) -> u64 {
+        self.stream.state.lock().readers.get(self.index).map_or(0, |reader| reader.offset)
+    }
+
+    /// Nothing more is read but the end, without trailers.
+    pub fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// Goes on behind `bytes` that the reader took from the store.
+    pub fn skip(&mut self, bytes: u64) {
+        self.advance(&mut self.stream.state.lock(), bytes);
+    }
+
+    fn advance(&self, state: &mut State, bytes: u64) {
+        if let Some(reader) = state.readers.get_mut(self.index) {
+            reader.offset += bytes;
+        }
+        state.wake_fill();
+    }
+}
+
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        let mut state = self.stream.state.lock();
+        if let Some(reader) = state.readers.get_mut(self.index) {
+            reader.gone = true;
+            reader.waker = None;
+        }
+        state.wake_fill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(reader: &mut StreamReader) -> Poll<Next> {
+        reader.poll_next(&Context::from_waker(Waker::noop()))
+    }
+
+    fn text(reader: &mut StreamReader) -> String {
+        match next(reader) {
+            Poll::Ready(Next::Chunk(chunk)) => String::from_utf8_lossy(&chunk).into_owned(),
+            Poll::Ready(Next::Behind) => "behind".to_owned(),
+            Poll::Ready(Next::End(End::Complete(_))) => "end".to_owned(),
+            Poll::Ready(Next::End(End::Broken)) => "broken".to_owned(),
+            Poll::Pending => "pending".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_late_reader_gets_the_whole_body() {
+        let stream = Stream::new(100, true);
+        stream.push(Bytes::from_static(b"ab"));
+        let mut early = stream.reader();
+        assert_eq!(text(&mut early), "ab");
+        assert_eq!(text(&mut early), "pending");
+        stream.push(Bytes::from_static(b"cd"));
+        stream.end(End::Complete(None));
+        let mut late = stream.reader();
+        assert_eq!([text(&mut late), text(&mut late), text(&mut late)], ["ab", "cd", "end"]);
+        assert_eq!([text(&mut early), text(&mut early)], ["cd", "end"]);
+    }
+
+    #[test]
+    fn a_reader_behind_the_window_is_told_so_and_can_come_back() {
+        let stream = Stream::new(4, true);
+        let mut slow = stream.reader();
+        for chunk in [b"aa", b"bb", b"cc"] {
+            stream.push(Bytes::from_static(chunk));
+        }
+        assert_eq!(text(&mut slow), "behind");
+        slow.skip(3);
+        assert_eq!([text(&mut slow), text(&mut slow)], ["b", "cc"]);
+    }
+
+    #[test]
+    fn what_is_not_kept_waits_for_its_fastest_reader() {
+        let stream = Stream::new(4, false);
+        let room = || stream.poll_room(&Context::from_waker(Waker::noop())).is_ready();
+        let mut reader = stream.reader();
+        let slow = stream.reader();
+        stream.push(Bytes::from_static(b"aaa"));
+        assert!(!room(), "the fastest reader is more than half a window behind");
+        assert_eq!(text(&mut reader), "aaa");
+        assert!(room());
+        drop((reader, slow));
+        assert!(room(), "nobody reads: the fill decides whether it goes on");
+    }
+
+    #[test]
+    fn a_broken_body_never_ends_cleanly() {
+        let stream = Stream::new(4, true);
+        let mut reader = stream.reader();
+        stream.push(Bytes::from_static(b"a"));
+        stream.end(End::Broken);
+        stream.end(End::Complete(None));
+        assert_eq!([text(&mut reader), text(&mut reader)], ["a", "broken"]);
+    }
+}

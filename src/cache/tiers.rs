@@ -1,0 +1,341 @@
+//! The tiers in their order: memory, then disk; what is found below is promoted (DESIGN D4).
+//!
+//! A copy counts only if no purge is newer than its fetch (D7); that is decided here, once, for
+//! whatever tier it came from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+
+use crate::cache::codec;
+use crate::cache::disk::{Disk, DiskState, OnDisk, Put};
+use crate::cache::entry::{Entry, EntryId, Slot, Variants};
+use crate::cache::memory::Memory;
+use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::observe::metrics::Metrics;
+use crate::semantics::{key, vary};
+
+/// What a lookup found.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A stored response that no purge forbids.
+    Found(Found),
+    /// Nothing for this request.
+    Missing {
+        /// The list of selecting fields, where the key has one: something is stored for others.
+        variants: Option<Arc<Variants>>,
+    },
+}
+
+/// A stored response and where it lies.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The response.
+    pub entry: Arc<Entry>,
+    /// A soft purge made it stale.
+    pub stale: bool,
+    /// The key of the variant; `None`: it lies at the primary key.
+    pub variant: Option<Bytes>,
+}
+
+/// Which of an entry's bodies a segment belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    /// The body as the origin sent it.
+    Identity = 0,
+    /// The same gzipped.
+    Gzip = 1,
+}
+
+/// Something that lookups find already and that the disk has yet to get.
+pub struct ToDisk {
+    key: Bytes,
+    slot: Slot,
+    /// Logged for the copy that this one replaces.
+    ticket: Option<Ticket>,
+}
+
+/// By what a response was selected among its key's variants.
+#[derive(Debug, Clone, Copy)]
+pub struct Selected<'a> {
+    /// The selecting header fields.
+    pub names: &'a [HeaderName],
+    /// The generation of the list, if it is a new one.
+    pub generation: u64,
+    /// Their normalised values in the request.
+    pub values: &'a Bytes,
+}
+
+/// The tiers.
+pub struct Tiers {
+    /// The memory tier.
+    pub memory: Memory,
+    /// The disk tier.
+    pub disk: Disk,
+    /// What was invalidated.
+    pub purges: PurgeLog,
+    /// A change of a key's list of variants reads it first: one at a time.
+    variant_lists: tokio::sync::Mutex<()>,
+    metrics: Arc<Metrics>,
+}
+
+impl Tiers {
+    /// Puts the tiers together.
+    pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
+        Self { memory, disk, purges, variant_lists: tokio::sync::Mutex::default(), metrics }
+    }
+
+    /// What the memory tier has under `primary` for a request with the header fields `request`.
+    pub fn peek(&self, primary: &[u8], request: &HeaderMap) -> Option<Found> {
+        match self.memory.get(primary)? {
+            Slot::Entry(entry) => self.checked(primary, entry, None),
+            Slot::Variants(list) => {
+                let variant = variant_key(primary, &list.names, list.generation, request);
+                let Slot::Entry(entry) = self.memory.get(&variant)? else { return None };
+                self.checked(&variant, entry, Some(variant.clone()))
+            }
+            Slot::Segment(_) => None,
+        }
+    }
+
+    /// What is stored under `primary` for a request with the header fields `request`.
+    pub async fn lookup(&self, primary: &[u8], request: &HeaderMap) -> Lookup {
+        let variants = match self.slot(primary).await {
+            Some(Slot::Entry(entry)) => {
+                return self.checked(primary, entry, None).map_or(
+                    Lookup::Missing { variants: None },
+                    Lookup::Found,
+                );
+            }
+            Some(Slot::Variants(variants)) => variants,
+            _ => return Lookup::Missing { variants: None },
+        };
+        let variant = variant_key(primary, &variants.names, variants.generation, request);
+        if let Some(Slot::Entry(entry)) = self.slot(&variant).await
+            && let Some(found) = self.checked(&variant, entry, Some(variant.clone()))
+        {
+            return Lookup::Found(found);
+        }
+        Lookup::Missing { variants: Some(variants) }
+    }
+
+    /// Is anything stored for the URL of `primary`, as far as can be told without reading?
+    pub fn may_hold(&self, primary: &[u8]) -> bool {
+        self.memory.get(primary).is_some() || self.disk.may_contain(primary)
+    }
+
+    async fn slot(&self, key: &[u8]) -> Option<Slot> {
+        if let Some(slot) = self.memory.get(key) {
+            return Some(slot);
+        }
+        if !self.disk.may_contain(key) {
+            return None;
+        }
+        let slot = self.read(key).await?;
+        self.memory.insert(Bytes::copy_from_slice(key), slot.clone());
+        Some(slot)
+    }
+
+    /// A slot from the disk; what does not decode counts as missing.
+    async fn read(&self, key: &[u8]) -> Option<Slot> {
+        let bytes = self.disk.load(key).await?;
+        match codec::decode(&bytes) {
+            Ok(slot) => Some(slot),
+            Err(error) => {
+                tracing::debug!(%error, "a stored response was thrown away");
+                self.metrics.disk.corrupt.inc();
+                self.disk.delete(key);
+                None
+            }
+        }
+    }
+
+    fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
+        let position = self.purges.position();
+        if entry.checked_to() >= position {
+            return Some(Found { entry, stale: false, variant });
+        }
+        match self.purges.verdict(key, entry.position, entry.checked_to()) {
+            Verdict::Valid => {
+                entry.set_checked(position);
+                Some(Found { entry, stale: false, variant })
+            }
+            Verdict::Stale => Some(Found { entry, stale: true, variant }),
+            Verdict::Purged => {
+                self.metrics.cache.purged.inc();
+                self.memory.remove(key);
+                self.disk.delete(key);
+                None
+            }
+        }
+    }
+
+    /// Takes `entry` in under `key`: from now on lookups find it. Gives it back where a purge is
+    /// newer than its fetch. What is returned beside it goes to [`Self::write_behind`].
+    pub fn admit(&self, key: Bytes, mut entry: Entry) -> Result<(Arc<Entry>, ToDisk), Arc<Entry>> {
+        let replaces = self.memory.get(&key).is_some() || self.disk.may_contain(&key);
+        let mut ticket = None;
+        if replaces && self.has_disk() {
+            // The copy on disk must not come back after a kill, so its key goes into the log
+            // before the new copy is used.
+            let logged = self.purges.supersede(&key);
+            if self.purges.admits(&logged, entry.position) != Verdict::Valid {
+                return Err(Arc::new(entry));
+            }
+            entry.position = logged.position();
+            entry.set_checked(logged.position());
+            ticket = Some(logged);
+        } else if self.purges.verdict(&key, entry.position, entry.position) != Verdict::Valid {
+            return Err(Arc::new(entry));
+        }
+        let entry = Arc::new(entry);
+        self.memory.insert(key.clone(), Slot::Entry(entry.clone()));
+        self.metrics.cache.stored.inc();
+        Ok((entry.clone(), ToDisk { key, slot: Slot::Entry(entry), ticket }))
+    }
+
+    /// Takes `entry` in as a variant of `primary`: the variant first, then the list that leads to
+    /// it. Where the list has the same names already, its generation goes on.
+    pub async fn admit_variant(
+        &self,
+        primary: Bytes,
+        selected: Selected<'_>,
+        entry: Entry,
+        max_variants: usize,
+    ) -> Option<Vec<ToDisk>> {
+        let _one = self.variant_lists.lock().await;
+        let (generation, mut known) = match self.slot(&primary).await {
+            Some(Slot::Variants(list)) if *list.names == *selected.names => {
+                (list.generation, list.known.clone())
+            }
+            _ => (selected.generation, Vec::new()),
+        };
+        let variant = key::variant(&primary, generation, selected.values);
+        let (_, to_disk) = self.admit(variant, entry).ok()?;
+        let mut behind = vec![to_disk];
+        if known.contains(selected.values) {
+            return Some(behind);
+        }
+        while known.len() >= max_variants.max(1) {
+            self.remove(&key::variant(&primary, generation, &known.remove(0)));
+        }
+        known.push(selected.values.clone());
+        let names = selected.names.into();
+        let slot = Slot::Variants(Arc::new(Variants { names, generation, known }));
+        self.memory.insert(primary.clone(), slot.clone());
+        behind.push(ToDisk { key: primary, slot, ticket: None });
+        Some(behind)
+    }
+
+    /// Hands what was admitted to the disk's writer, which is waited for no longer than
+    /// `store_wait`; past that it stays in memory only.
+    pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
+        for ToDisk { key, slot, ticket } in to_disk {
+            let purges = self.purges.clone();
+            let on_disk = ticket.map(|ticket| {
+                let retire = move |written: bool| {
+                    if written {
+                        purges.retire(ticket);
+                    }
+                };
+                Box::new(retire) as OnDisk
+            });
+            self.write(key, &slot, on_disk).await;
+        }
+    }
+
+    async fn write(&self, key: Bytes, slot: &Slot, on_disk: Option<OnDisk>) -> bool {
+        if !self.has_disk() {
+            return false;
+        }
+        match codec::encode(slot) {
+            Ok(bytes) => self.disk.put(key, bytes, on_disk).await == Put::Queued,
+            Err(_) => false,
+        }
+    }
+
+    /// Forgets what lies at `key`.
+    pub fn remove(&self, key: &[u8]) {
+        self.memory.remove(key);
+        self.disk.delete(key);
+    }
+
+    /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
+    /// included, are not used any more, nor is what is being fetched now.
+    pub fn invalidate(&self, url: &[u8]) {
+        self.purges.invalidate(key::url_part(url));
+        self.remove(url);
+    }
+
+    /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.
+    pub async fn store_segment(
+        &self,
+        id: &EntryId,
+        part: Part,
+        index: u32,
+        bytes: Bytes,
+        in_memory: bool,
+    ) -> bool {
+        let key = key::segment(id, part as u8, index);
+        let slot = Slot::Segment(bytes);
+        if in_memory {
+            self.memory.insert(key.clone(), slot.clone());
+        }
+        self.write(key, &slot, None).await || in_memory
+    }
+
+    /// Segment number `index` of a body, wherever it is.
+    pub async fn segment(
+        &self,
+        id: &EntryId,
+        part: Part,
+        index: u32,
+        in_memory: bool,
+    ) -> Option<Bytes> {
+        let key = key::segment(id, part as u8, index);
+        if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
+            return Some(bytes);
+        }
+        let Some(Slot::Segment(bytes)) = self.read(&key).await else { return None };
+        if in_memory {
+            self.memory.insert(key, Slot::Segment(bytes.clone()));
+        }
+        Some(bytes)
+    }
+
+    /// The largest body whose segments may live in the memory tier, in bytes: a 1 GiB object must
+    /// not push everything else out.
+    pub fn memory_object_max(&self) -> u64 {
+        self.memory.capacity() / 16
+    }
+
+    /// A disk tier takes what is stored now.
+    pub fn has_disk(&self) -> bool {
+        matches!(self.disk.state(), DiskState::Ready | DiskState::Recovering)
+    }
+
+    /// True where a body of `len` bytes can be kept whole.
+    pub fn can_keep(&self, len: u64) -> bool {
+        self.has_disk() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
+    }
+
+    /// Ends the disk tier within `deadline`; nothing is looked up or stored any more.
+    pub async fn close(&self, deadline: Duration) {
+        self.disk.close(deadline).await;
+    }
+}
+
+/// The key of the variant of `primary` that `request` selects.
+pub fn variant_key(
+    primary: &[u8],
+    names: &[HeaderName],
+    generation: u64,
+    request: &HeaderMap,
+) -> Bytes {
+    let mut values = Vec::with_capacity(64);
+    vary::selecting_values(names, request, &mut values);
+    key::variant(primary, generation, &values)
+}

@@ -1,0 +1,150 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Flags;
+
+const EXAMPLES: &str = "\
+Examples:
+  larder --upstream http://127.0.0.1:3000     cache the app on port 3000, listen on 0.0.0.0:8080
+  larder --config config.toml                 the same with a configuration file
+  larder check --config config.toml           is it right? what holds, and why?
+  larder demo                                 see it work, with an app of its own
+  larder cache purge http://example.org/news  forget one page of the running Larder
+
+Every setting can be given in the environment as well: LARDER_UPSTREAM, LARDER_CACHE__MEMORY …
+Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";
+
+/// A caching reverse proxy that runs beside any HTTP app.
+#[derive(Debug, Parser)]
+#[command(name = "larder", bin_name = "larder", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    /// Before or behind the command.
+    #[command(flatten)]
+    pub common: Common,
+    /// `run` when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Configuration file (or LARDER_CONFIG); without one, defaults and flags hold
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the proxy listens [default: 0.0.0.0:8080]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// The app: http://host[:port] or unix:/path
+    #[arg(long, global = true, value_name = "URL")]
+    pub upstream: Option<String>,
+    /// The admin port: where to listen, or where the running Larder does [default: 127.0.0.1:9180]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    pub admin: Option<String>,
+}
+
+impl From<Common> for Flags {
+    fn from(common: Common) -> Self {
+        let Common { config, listen, upstream, admin } = common;
+        Self { config, listen, upstream, admin }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve (the default)
+    #[command(
+        after_help = "Example:\n  larder run --listen 0.0.0.0:80 --upstream unix:/run/app.sock"
+    )]
+    Run,
+    /// Show what Larder does, with a slow sample app of its own
+    #[command(
+        after_help = "Examples:\n  larder demo          serves until Ctrl-C\n  larder demo --once   ends after the table"
+    )]
+    Demo {
+        /// End after the table
+        #[arg(long)]
+        once: bool,
+    },
+    /// Check the configuration; print what holds and where each value is from
+    #[command(
+        after_help = "Example:\n  larder check --config config.toml\n\nMistakes go to standard error, all of them in one run; the exit code is 0 or 2."
+    )]
+    Check,
+    /// Ask the running Larder whether it is ready (exit code 0 or 1)
+    Health,
+    /// Look at the running Larder's cache, or empty it
+    Cache {
+        /// What to do with it
+        #[command(subcommand)]
+        action: CacheAction,
+    },
+}
+
+/// `larder cache …`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum CacheAction {
+    /// Print the cache's figures as JSON
+    Stats,
+    /// Forget one URL
+    #[command(
+        after_help = "Examples:\n  larder cache purge http://example.org/news?page=2\n  larder cache purge /news          that path on every host\n  larder cache purge --soft /news   keep it, but ask the app before it is used again"
+    )]
+    Purge {
+        /// The whole URL as clients ask for it, or a path (begins with /) for every host
+        url: String,
+        /// Make it stale instead of removing it
+        #[arg(long)]
+        soft: bool,
+    },
+    /// Forget everything
+    Clear,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_the_command() {
+        for line in [
+            ["larder", "--upstream", "http://a", "run"],
+            ["larder", "run", "--upstream", "http://a"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.common.upstream.as_deref(), Some("http://a"), "{line:?}");
+            assert!(matches!(cli.command, Some(Command::Run)));
+        }
+        let cli = Cli::try_parse_from([
+            "larder",
+            "cache",
+            "purge",
+            "/a",
+            "--soft",
+            "--admin",
+            "1.2.3.4:5",
+        ]);
+        let cli = cli.unwrap();
+        assert_eq!(cli.common.admin.as_deref(), Some("1.2.3.4:5"));
+        assert!(Cli::try_parse_from(["larder"]).unwrap().command.is_none());
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_two() {
+        for line in
+            [&["larder", "--lisen", "x"][..], &["larder", "cache"], &["larder", "cache", "purge"]]
+        {
+            assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `larder cache stats|purge|clear`: the running Larder's cache.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::cli::args::CacheAction;
+use crate::cli::client::{Answer, Client, ClientError};
+use crate::cli::{USAGE, complain, refused, say};
+use crate::config::Flags;
+
+/// Asks the admin port and prints its answer.
+pub fn cache(flags: &Flags, action: &CacheAction) -> ExitCode {
+    let client = match Client::of_process(flags) {
+        Ok(client) => client,
+        Err(error) => return refused(&error),
+    };
+    let answer = match action {
+        CacheAction::Stats => client.get("/api/stats"),
+        CacheAction::Clear => client.post("/api/purge", &json!({ "all": true })),
+        CacheAction::Purge { url, soft } => {
+            let http = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+            if !http && !url.starts_with('/') {
+                complain(format_args!(
+                    "\"{url}\" is neither a whole URL (http://example.org/news) nor a path (/news)"
+                ));
+                return ExitCode::from(USAGE);
+            }
+            client.post("/api/purge", &json!({ "url": url, "soft": soft }))
+        }
+    };
+    report(&client, answer)
+}
+
+fn report(client: &Client, answer: Result<Answer, ClientError>) -> ExitCode {
+    match answer {
+        // 202: taken in, but not everywhere yet.
+        Ok(answer) if matches!(answer.status, 200 | 202) => {
+            say(readable(&answer.body));
+            ExitCode::SUCCESS
+        }
+        Ok(answer) => {
+            let hint = match answer.status {
+                401 | 403 if !client.has_token() => "; is LARDER_ADMIN__TOKEN set?",
+                _ => "",
+            };
+            complain(format_args!(
+                "{} answered {}{hint}: {}",
+                client.address(),
+                answer.status,
+                answer.reason()
+            ));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            complain(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// JSON with a line for each field; anything else as it is.
+fn readable(body: &str) -> String {
+    let value = serde_json::from_str::<serde_json::Value>(body);
+    let pretty = value.ok().and_then(|value| serde_json::to_string_pretty(&value).ok());
+    pretty.unwrap_or_else(|| body.trim_end().to_owned())
+}

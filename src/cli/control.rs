@@ -1,0 +1,109 @@
+//! What the admin port asks, answered by the real rooms.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::admin::control::{
+    BoxFuture, Control, DiskShown, PurgeAnswer, PurgeRequest, PurgeWhat, Readiness, ReloadAnswer,
+    UpstreamShown,
+};
+use crate::admin::stats::Stats;
+use crate::cache::disk::DiskState;
+use crate::cache::purge::What;
+use crate::cli::rooms::Rooms;
+use crate::config::{Live, effective};
+use crate::observe::metrics::{Alert, Metrics};
+use crate::semantics::key;
+
+/// The running Larder as the admin port sees it.
+pub struct Office {
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    rooms: Rooms,
+    draining: AtomicBool,
+}
+
+impl Office {
+    /// Over these rooms.
+    pub fn new(live: Arc<Live>, metrics: Arc<Metrics>, rooms: Rooms) -> Self {
+        Self { live, metrics, rooms, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on `/readyz` says no.
+    pub fn draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Control for Office {
+    fn ready(&self) -> Readiness {
+        let tiers = &self.rooms.house.tiers;
+        let disk = match tiers.disk.state() {
+            DiskState::Ready => DiskShown::Ready,
+            DiskState::Recovering => DiskShown::Recovering,
+            DiskState::Off | DiskState::Failed => DiskShown::Off,
+        };
+        let wanted = self.live.current().cache.disk > 0;
+        self.metrics.alert(Alert::DiskOff, wanted && disk == DiskShown::Off);
+        let up = self.metrics.upstream.connects.get() == 0 || self.metrics.upstream.up.get() > 0;
+        let upstream = if up { UpstreamShown::Up } else { UpstreamShown::Down };
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Relaxed) {
+            reasons.push("draining".to_owned());
+        }
+        if !up && self.live.current().require_upstream {
+            reasons.push("the origin could not be reached".to_owned());
+        }
+        Readiness { ready: reasons.is_empty(), reasons, upstream, disk }
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::of(&self.metrics, self.ready())
+    }
+
+    fn purge(&self, request: PurgeRequest) -> BoxFuture<'_, Result<PurgeAnswer, String>> {
+        Box::pin(async move {
+            let what = match request.what {
+                PurgeWhat::Url(url) => What::Url(key::url(&url)),
+                PurgeWhat::All => What::Everything,
+            };
+            let purges = self.rooms.house.tiers.purges.clone();
+            let recorded =
+                tokio::task::spawn_blocking(move || purges.purge(&what, request.soft)).await;
+            match recorded {
+                Ok(Ok(position)) => {
+                    self.metrics.cache.purges.inc();
+                    Ok(PurgeAnswer { position, outstanding: Vec::new() })
+                }
+                Ok(Err(error)) => Err(format!("the purge could not be recorded: {error}")),
+                Err(_) => Err("the purge could not be recorded".to_owned()),
+            }
+        })
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadAnswer, String>> {
+        let live = self.live.clone();
+        Box::pin(async move {
+            match tokio::task::spawn_blocking(move || live.reload()).await {
+                Ok(Ok(diff)) => Ok(ReloadAnswer {
+                    changed: (diff.changes.iter())
+                        .map(|one| format!("{}: {} -> {}", one.key, one.old, one.new))
+                        .collect(),
+                }),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the reload did not come to an end".to_owned()),
+            }
+        })
+    }
+
+    fn config(&self) -> String {
+        let mut text = String::new();
+        for entry in effective::entries(&self.live.current()) {
+            if let Some(value) = entry.value {
+                let _ = writeln!(text, "{} = {value}", entry.key);
+            }
+        }
+        text
+    }
+}

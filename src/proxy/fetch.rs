@@ -1,0 +1,270 @@
+//! Asking the origin for the cache's sake: one fetch per object, shared by all who want it
+//! (DESIGN D5).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderName, Method};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::cache::entry::Variants;
+use crate::cache::flight::{Fill, Head, Joined};
+use crate::cache::tiers::{Found, variant_key};
+use crate::clock;
+use crate::proxy::ask::Ask;
+use crate::proxy::error::ProxyError;
+use crate::proxy::fill::{self, Filling, Plan, Private, Shared};
+use crate::proxy::forward;
+use crate::proxy::respond::{self, Answer};
+use crate::proxy::worker::Worker;
+use crate::semantics::decision::{Decision, Fwd, Outcome};
+use crate::semantics::reuse::{self, Failure};
+use crate::semantics::vary;
+use crate::upstream::RequestBody;
+
+/// What is wanted of the origin, and why.
+pub struct Wanted {
+    fwd: Fwd,
+    detail: Option<&'static str>,
+    /// What is stored and needs validation.
+    stale: Option<Found>,
+    /// The selecting fields of what is stored for others, and their list's generation.
+    varies: Option<(Box<[HeaderName]>, u64)>,
+}
+
+impl Wanted {
+    /// Nothing is stored for this request.
+    pub fn missing(fwd: Fwd, variants: Option<Arc<Variants>>) -> Self {
+        let varies = variants.map(|list| (list.names.clone(), list.generation));
+        Self { fwd, detail: None, stale: None, varies }
+    }
+
+    /// `stale` is stored, but may not be used as it is.
+    pub fn validated(fwd: Fwd, detail: &'static str, stale: Found) -> Self {
+        Self { fwd, detail: Some(detail), stale: Some(stale), varies: None }
+    }
+
+    fn decision(&self, outcome: Outcome) -> Decision {
+        let mut decision = Decision::forwarded(outcome, self.fwd);
+        decision.detail = self.detail;
+        decision
+    }
+
+    fn flight_key(&self, ask: &Ask, primary: &[u8]) -> Bytes {
+        match (&self.stale, &self.varies) {
+            (Some(Found { variant: Some(variant), .. }), _) => variant.clone(),
+            (None, Some((names, generation))) => {
+                variant_key(primary, names, *generation, &ask.head.headers)
+            }
+            _ => Bytes::copy_from_slice(primary),
+        }
+    }
+}
+
+/// Followers whose request the answer does not fit fly again; past this many times, alone.
+const MAX_LEGS: usize = 3;
+
+/// Fetches what is wanted, or joins who does.
+///
+/// # Errors
+/// Where the origin gave nothing to send and nothing stale may be sent instead.
+pub async fn fetch(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
+    mut wanted: Wanted,
+) -> Result<Answer, ProxyError> {
+    if wanted.stale.is_none() && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_if_match) {
+        // An answer without the whole body fills nothing (RFC 9111 §3.3; parts come later).
+        let private = forward::pass(worker, ask, RequestBody::Empty, None, "partial").await?;
+        let decision = wanted.decision(Outcome::Miss);
+        return Ok(respond::from_origin(ask, private, decision));
+    }
+    let house = &worker.house;
+    let max_wait = ask.view.snapshot.cache.max_wait;
+    let mut known = house.uncacheable.get(primary, clock::now());
+    for leg in 0..=MAX_LEGS {
+        // What is not shared anyway is not waited for.
+        let alone = leg == MAX_LEGS || known.is_some() || ask.asked.authorised;
+        let joined = if alone {
+            let (fill, flight) = house.flights.solo();
+            Joined::Leader(fill, flight)
+        } else {
+            house.flights.join(&wanted.flight_key(ask, primary))
+        };
+        let (flight, mut private, collapsed) = match joined {
+            Joined::Leader(fill, flight) => {
+                let private = launch(worker, ask, primary, &wanted, fill);
+                (flight, Some(private), false)
+            }
+            Joined::Follower(flight) => {
+                house.metrics.cache.collapsed.inc();
+                (flight, None, true)
+            }
+        };
+        let head = if collapsed {
+            timeout(max_wait, flight.head()).await.unwrap_or(Head::Released("max-wait"))
+        } else {
+            flight.head().await
+        };
+        match head {
+            Head::Shared(shared) => {
+                match use_shared(worker, ask, &shared, &wanted, collapsed)? {
+                    Used::Answer(answer) => return Ok(*answer),
+                    Used::OtherVariant(names, generation) => {
+                        wanted.varies = Some((names, generation));
+                        wanted.stale = None;
+                        wanted.fwd = Fwd::VaryMiss;
+                    }
+                    Used::AskAgain => match receive(private.take()).await {
+                        Some(private) => return Ok(passed(ask, private, &wanted)),
+                        None => known = Some("origin-error"),
+                    },
+                }
+            }
+            Head::Released(reason) => match receive(private.take()).await {
+                Some(private) => return Ok(passed(ask, private, &wanted)),
+                None => {
+                    house.metrics.cache.released.inc();
+                    known = Some(reason);
+                }
+            },
+            Head::Abandoned | Head::Pending => {}
+        }
+    }
+    Err(ProxyError::Upstream {
+        status: 502,
+        reason: "the fetch was abandoned",
+        proxy_error: "proxy_internal_error",
+        unreachable: false,
+    })
+}
+
+async fn receive(private: Option<oneshot::Receiver<Private>>) -> Option<Private> {
+    private?.await.ok()
+}
+
+/// What the leader got for itself: not stored, and why.
+fn passed(ask: &Ask, private: Private, wanted: &Wanted) -> Answer {
+    let mut decision = wanted.decision(Outcome::Miss);
+    decision.detail = Some(private.reason);
+    respond::from_origin(ask, private, decision)
+}
+
+/// Begins the fill as a task of its own.
+fn launch(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
+    wanted: &Wanted,
+    fill: Fill<Shared>,
+) -> oneshot::Receiver<Private> {
+    let (tell, private) = oneshot::channel();
+    let via = &worker.house.via;
+    let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
+    let build = |stored| {
+        let fields = forward::fields_to_fill(ask, via, stored);
+        forward::request(ask, Method::GET, fields, RequestBody::Empty)
+    };
+    let request = build(stored);
+    let plan = Plan {
+        worker: worker.clone(),
+        view: ask.view.clone(),
+        primary: Bytes::copy_from_slice(primary),
+        asked: ask.asked,
+        request_fields: ask.head.headers.clone(),
+        forced: wanted.fwd == Fwd::Request,
+        gzip: ask.takes_gzip(),
+        origin_codes: (wanted.varies.as_ref())
+            .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))
+            || wanted.stale.as_ref().is_some_and(|found| !found.entry.compressible),
+        stale: wanted.stale.clone(),
+    };
+    let unconditional = stored.is_some().then(|| build(None));
+    tokio::spawn(fill::run(plan, fill, request, unconditional, tell));
+    private
+}
+
+enum Used {
+    Answer(Box<Answer>),
+    /// Selected by other values: these are the names, and the list's generation.
+    OtherVariant(Box<[HeaderName]>, u64),
+    /// Not for this request.
+    AskAgain,
+}
+
+fn use_shared(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    shared: &Shared,
+    wanted: &Wanted,
+    collapsed: bool,
+) -> Result<Used, ProxyError> {
+    let tiers = &worker.house.tiers;
+    let now = clock::now();
+    let answer = match shared {
+        Shared::Filling(filling) => {
+            if collapsed && let Some(other) = mismatch(ask, filling) {
+                return Ok(other);
+            }
+            let mut decision = wanted.decision(Outcome::Miss);
+            decision.collapsed = collapsed;
+            respond::from_filling(ask, tiers, filling, decision, now)
+        }
+        Shared::Validated(entry) => {
+            let mut decision = wanted.decision(Outcome::Revalidated);
+            decision.collapsed = collapsed;
+            decision.fwd_status = Some(304);
+            respond::from_entry(ask, tiers, entry, decision, now)
+        }
+        Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {
+            Some(answer) => answer,
+            None => return Ok(Used::AskAgain),
+        },
+        Shared::Failed(error) => {
+            let unreachable = matches!(error, ProxyError::Upstream { unreachable: true, .. });
+            let stale = unreachable.then(|| stale(worker, ask, wanted, Failure::Unreachable));
+            match stale.flatten() {
+                Some(answer) => answer,
+                None => return Err(*error),
+            }
+        }
+    };
+    Ok(Used::Answer(Box::new(answer)))
+}
+
+fn mismatch(ask: &Ask, filling: &Filling) -> Option<Used> {
+    let varies = filling.varies.as_ref()?;
+    let mut values = Vec::with_capacity(64);
+    vary::selecting_values(&varies.names, &ask.head.headers, &mut values);
+    (values != varies.values).then(|| Used::OtherVariant(varies.names.clone(), varies.generation))
+}
+
+/// The stored response after all, where that is allowed (RFC 9111 §4.2.4, RFC 5861 §4).
+fn stale(worker: &Arc<Worker>, ask: &Ask, wanted: &Wanted, failure: Failure) -> Option<Answer> {
+    let found = wanted.stale.as_ref()?;
+    let now = clock::now();
+    let stored = &found.entry.stored;
+    if !reuse::may_serve_stale(stored, &ask.asked, &ask.view.policy, failure, now) {
+        return None;
+    }
+    let mut decision = wanted.decision(Outcome::Stale);
+    decision.detail = Some(match failure {
+        Failure::Unreachable => "origin-unreachable",
+        Failure::Status(_) => "stale-if-error",
+    });
+    if let Failure::Status(status) = failure {
+        decision.fwd_status = Some(status);
+    }
+    Some(respond::from_entry(ask, &worker.house.tiers, &found.entry, decision, now))
+}
+
+/// Validates `found` without anybody waiting, unless somebody does so already (RFC 5861 §3).
+pub fn in_background(worker: &Arc<Worker>, ask: &Ask, primary: &[u8], found: &Found) {
+    let wanted = Wanted::validated(Fwd::Stale, "stale-while-revalidate", found.clone());
+    if let Joined::Leader(fill, _) = worker.house.flights.join(&wanted.flight_key(ask, primary)) {
+        drop(launch(worker, ask, primary, &wanted, fill));
+    }
+}

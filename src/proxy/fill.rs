@@ -1,0 +1,576 @@
+//! The fill of a flight: asks the origin, decides what the answer is good for, tells the
+//! followers, and streams the body to them and into the store (DESIGN D5).
+//!
+//! A task of its own on the leader's worker: a client that leaves takes nothing with it. Dropping
+//! it midway (at the end of a drain) breaks every reader's message and stores nothing.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::DATE;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, response};
+use http_body::Body as _;
+use tokio::sync::oneshot;
+
+use crate::cache::entry::{Entry, EntryId, Fields};
+use crate::cache::flight::stream::{End, Stream};
+use crate::cache::flight::{Fill, Head};
+use crate::cache::tiers::{Found, Part, Selected, Tiers, ToDisk};
+use crate::clock;
+use crate::proxy::error::ProxyError;
+use crate::proxy::sink::Sink;
+use crate::proxy::worker::{View, Worker};
+use crate::semantics::request::Asked;
+use crate::semantics::stored::Stored;
+use crate::semantics::time::Timestamp;
+use crate::semantics::vary::VaryRule;
+use crate::semantics::{date, encoding, headers, storable, validation, vary};
+use crate::upstream::{RequestBody, ResponseBody};
+
+/// What a flight shares with all who wait for it.
+pub enum Shared {
+    /// A response that is being stored while it streams.
+    Filling(Filling),
+    /// The stored response was validated and is fresh again.
+    Validated(Arc<Entry>),
+    /// The origin answered with an error status: stale content if that is allowed, else each
+    /// asks for itself.
+    OriginError(u16),
+    /// The origin gave no answer.
+    Failed(ProxyError),
+}
+
+/// A response that is being stored while it streams.
+pub struct Filling {
+    /// What RFC 9111 decisions need.
+    pub stored: Stored,
+    /// The header fields as they are sent.
+    pub fields: Fields,
+    /// Length of the body, where the head tells it.
+    pub len: Option<u64>,
+    /// Larder may code the body.
+    pub compressible: bool,
+    /// The body as the origin sends it.
+    pub identity: Arc<Stream>,
+    /// The same gzipped, if the leader's client takes it.
+    pub gzip: Option<Arc<Stream>>,
+    /// Names the segments.
+    pub id: EntryId,
+    /// The body is stored in segments as it arrives.
+    pub segmented: bool,
+    /// What the response varies on, and the leader's values for it.
+    pub varies: Option<Varies>,
+    /// What the origin took to its head, in nanoseconds.
+    pub origin_ns: u64,
+}
+
+/// The selecting fields of a response and the values it was selected by.
+#[derive(Debug, Clone)]
+pub struct Varies {
+    /// The selecting header fields.
+    pub names: Box<[HeaderName]>,
+    /// The generation of a new list of them.
+    pub generation: u64,
+    /// The normalised values of the request that was answered.
+    pub values: Bytes,
+}
+
+impl Varies {
+    fn selected(&self) -> Selected<'_> {
+        Selected { names: &self.names, generation: self.generation, values: &self.values }
+    }
+}
+
+/// An answer for the leader alone.
+pub struct Private {
+    /// The origin's answer.
+    pub response: Response<ResponseBody>,
+    /// What the origin took to its head, in nanoseconds.
+    pub origin_ns: u64,
+    /// Why it is not shared.
+    pub reason: &'static str,
+}
+
+/// What a fill needs to know of the request that began it.
+pub struct Plan {
+    /// The worker it runs on.
+    pub worker: Arc<Worker>,
+    /// The configuration of the request.
+    pub view: Arc<View>,
+    /// The primary key.
+    pub primary: Bytes,
+    /// The request as RFC 9111 sees it.
+    pub asked: Asked,
+    /// The request's header fields as the origin gets them, for Vary.
+    pub request_fields: HeaderMap,
+    /// A client's own directives forced this fetch.
+    pub forced: bool,
+    /// The leader's client takes gzip.
+    pub gzip: bool,
+    /// The origin has answered for this URL in codings of its own.
+    pub origin_codes: bool,
+    /// The stored response that is validated.
+    pub stale: Option<Found>,
+}
+
+/// Asks the origin with `request` and fills the flight. `unconditional`: the same without
+/// validators, for an origin that validates something else. `private` takes an answer that only
+/// the leader may have.
+pub async fn run(
+    plan: Plan,
+    fill: Fill<Shared>,
+    mut request: Request<RequestBody>,
+    mut unconditional: Option<Request<RequestBody>>,
+    private: oneshot::Sender<Private>,
+) {
+    let house = plan.worker.house.clone();
+    let position = house.tiers.purges.position();
+    loop {
+        let asked_at = clock::now();
+        let began = clock::monotonic_ns();
+        let sent = plan.worker.pool.send(&plan.view.snapshot.upstream, request).await;
+        let origin_ns = clock::monotonic_ns().saturating_sub(began);
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(%error, "the origin gave no answer");
+                fill.tell(Head::Shared(Arc::new(Shared::Failed(ProxyError::from(&error)))));
+                return;
+            }
+        };
+        let arrived = Arrived { response, asked_at, at: clock::now(), origin_ns, position };
+        if let (StatusCode::NOT_MODIFIED, Some(stale)) = (arrived.response.status(), &plan.stale) {
+            if validated(&plan, &fill, &arrived, stale).await {
+                return;
+            }
+            // The origin validated something that is not stored here: ask for the whole.
+            if let Some(again) = unconditional.take() {
+                request = again;
+                continue;
+            }
+        }
+        return answered(&plan, fill, arrived, private).await;
+    }
+}
+
+/// An answer of the origin and when it came.
+struct Arrived {
+    response: Response<ResponseBody>,
+    asked_at: Timestamp,
+    at: Timestamp,
+    origin_ns: u64,
+    position: u64,
+}
+
+/// A 304 for `stale`: refreshes what is stored. False where it is about something else.
+async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
+    let update = arrived.response.headers();
+    let entry = &stale.entry;
+    let held = entry.fields.to_map(8);
+    if !validation::matches_304(&held, update) {
+        return false;
+    }
+    let mut merged = validation::merge_304(&held, update);
+    if !merged.contains_key(DATE) {
+        merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
+    }
+    let refreshed = storable::refreshed(
+        &entry.stored,
+        &merged,
+        &plan.view.policy,
+        &plan.asked,
+        arrived.asked_at,
+        arrived.at,
+    );
+    let stored = match refreshed {
+        Ok(stored) => stored,
+        Err(why) => {
+            // What the origin says now forbids keeping it; what was validated is still sent.
+            if !why.by_request() {
+                let key = stale.variant.as_ref().unwrap_or(&plan.primary);
+                plan.worker.house.tiers.remove(key);
+            }
+            fill.tell(Head::Shared(Arc::new(Shared::Validated(entry.clone()))));
+            return true;
+        }
+    };
+    let fields = Fields::copied(&merged);
+    let new = entry.refreshed(stored, fields, arrived.position);
+    let tiers = &plan.worker.house.tiers;
+    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    match tiers.admit(key, new) {
+        Ok((new, to_disk)) => {
+            fill.tell(Head::Shared(Arc::new(Shared::Validated(new))));
+            tiers.write_behind([to_disk]).await;
+        }
+        Err(new) => fill.tell(Head::Shared(Arc::new(Shared::Validated(new)))),
+    }
+    true
+}
+
+/// Any other answer.
+async fn answered(
+    plan: &Plan,
+    fill: Fill<Shared>,
+    arrived: Arrived,
+    private: oneshot::Sender<Private>,
+) {
+    let house = &plan.worker.house;
+    let status = arrived.response.status().as_u16();
+    if status >= 500 && plan.stale.is_some() {
+        let _ = private.send(arrived.private("origin-error"));
+        fill.tell(Head::Shared(Arc::new(Shared::OriginError(status))));
+        return;
+    }
+    match keepable(plan, &arrived) {
+        Ok(stored) => {
+            house.uncacheable.remove(&plan.primary);
+            fill_body(plan, fill, arrived, stored).await;
+        }
+        Err(reason) => {
+            if reason.of_response {
+                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
+                house.uncacheable.insert(&plan.primary, reason.word, until);
+                if let Some(stale) = &plan.stale
+                    && arrived.response.status().is_success()
+                {
+                    // The origin has replaced it by something that may not be kept.
+                    house.tiers.remove(stale.variant.as_ref().unwrap_or(&plan.primary));
+                }
+            }
+            let _ = private.send(arrived.private(reason.word));
+            fill.tell(Head::Released(reason.word));
+        }
+    }
+}
+
+/// Why an answer is not kept.
+struct NotKept {
+    word: &'static str,
+    /// The next request would not be kept either.
+    of_response: bool,
+}
+
+fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
+    let (response, cache) = (&arrived.response, &plan.view.snapshot.cache);
+    let fields = response.headers();
+    let because = |word| NotKept { word, of_response: true };
+    let stored = storable::storable(
+        &plan.asked,
+        response.status().as_u16(),
+        fields,
+        &plan.view.policy,
+        arrived.asked_at,
+        arrived.at,
+    )
+    .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
+    if encoding::streams(fields) {
+        return Err(because("event-stream"));
+    }
+    let tiers = &plan.worker.house.tiers;
+    match response.body().size_hint().exact() {
+        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err(because("too-large")),
+        _ => Ok(stored),
+    }
+}
+
+impl Arrived {
+    fn private(self, reason: &'static str) -> Private {
+        Private { response: self.response, origin_ns: self.origin_ns, reason }
+    }
+}
+
+/// By what the response was selected. Larder answers for Accept-Encoding itself where it makes the
+/// codings, unless the origin makes some of this URL's.
+fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
+    let negotiates = compressible && plan.view.gzip && !plan.origin_codes;
+    let VaryRule::On(names) = vary::parse(fields, negotiates) else { return None };
+    let mut values = Vec::with_capacity(64);
+    vary::selecting_values(&names, &plan.request_fields, &mut values);
+    Some(Varies { names, generation: random(), values: values.into() })
+}
+
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
+}
+
+fn entry_id() -> EntryId {
+    let (a, b) = (random().to_le_bytes(), random().to_le_bytes());
+    let mut id = [0; 16];
+    for (place, byte) in id.iter_mut().zip(a.into_iter().chain(b)) {
+        *place = byte;
+    }
+    id
+}
+
+/// Streams the body to the readers and into the store.
+async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored: Stored) {
+    let house = &plan.worker.house;
+    let (tiers, snapshot) = (&house.tiers, &plan.view.snapshot);
+    let (head, body) = arrived.response.into_parts();
+    let response::Parts { headers: origin_fields, .. } = head;
+    let len = body.size_hint().exact();
+    let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
+    let coded = plan.gzip
+        && plan.view.gzip
+        && compressible
+        && len.is_none_or(|len| len >= snapshot.compression.min_size);
+    let segment = snapshot.cache.segment_size;
+    let segmented = len.is_none_or(|len| len > segment);
+    let window = snapshot.cache.window.max(segment.saturating_mul(2));
+    let filling = Filling {
+        fields: Fields::copied(&headers::end_to_end(&origin_fields)),
+        stored,
+        len,
+        compressible,
+        identity: Stream::new(window, true),
+        gzip: coded.then(|| Stream::new(window, true)),
+        id: entry_id(),
+        segmented,
+        varies: varies(plan, &origin_fields, compressible),
+        origin_ns: arrived.origin_ns,
+    };
+    drop(origin_fields);
+    let shared = Arc::new(Shared::Filling(filling));
+    fill.tell(Head::Shared(shared.clone()));
+    let Shared::Filling(filling) = shared.as_ref() else { return };
+    let _guard = EndBroken(filling);
+    let mut pump = Pump::new(plan, filling, tiers);
+    let end = pump.run(body).await;
+    let complete = matches!(end, End::Complete(_));
+    if !complete {
+        pump.discard();
+    } else if let Some(to_disk) = pump.keep(arrived.position).await {
+        fill.land();
+        filling.end(&end);
+        tiers.write_behind(to_disk).await;
+        return;
+    }
+    fill.land();
+    filling.end(&end);
+}
+
+impl Filling {
+    fn end(&self, end: &End) {
+        if let Some(gzip) = &self.gzip {
+            gzip.end(end.clone());
+        }
+        self.identity.end(end.clone());
+    }
+
+    fn readers(&self) -> usize {
+        self.identity.readers() + self.gzip.as_ref().map_or(0, |gzip| gzip.readers())
+    }
+}
+
+/// A fill that is dropped midway ends nothing cleanly; one that has ended is not changed.
+struct EndBroken<'a>(&'a Filling);
+
+impl Drop for EndBroken<'_> {
+    fn drop(&mut self) {
+        self.0.end(&End::Broken);
+    }
+}
+
+/// A fill that nobody waits for goes on for this long whatever happens.
+const ALONE: Duration = Duration::from_secs(2);
+/// And longer only while the origin sends at least this many bytes a second.
+const ALONE_RATE: u64 = 16 * 1024;
+
+/// Moves the body from the origin to readers and store.
+struct Pump<'a> {
+    plan: &'a Plan,
+    filling: &'a Filling,
+    tiers: &'a Arc<Tiers>,
+    identity: Sink,
+    gzip: Option<(crate::proxy::compress::Gzip, Sink)>,
+    kept: bool,
+    received: u64,
+    alone_since: Option<(u64, u64)>,
+}
+
+impl<'a> Pump<'a> {
+    fn new(plan: &'a Plan, filling: &'a Filling, tiers: &'a Arc<Tiers>) -> Self {
+        let snapshot = &plan.view.snapshot;
+        let segment = snapshot.cache.segment_size;
+        let sink = |part| Sink::new(filling.id, part, segment, filling.len);
+        Self {
+            plan,
+            filling,
+            tiers,
+            identity: sink(Part::Identity),
+            gzip: filling.gzip.as_ref().map(|_| {
+                let gzip = crate::proxy::compress::Gzip::new(snapshot.compression.level);
+                (gzip, Sink::new(filling.id, Part::Gzip, segment, None))
+            }),
+            kept: true,
+            received: 0,
+            alone_since: None,
+        }
+    }
+
+    async fn run(&mut self, mut body: ResponseBody) -> End {
+        let mut trailers = None;
+        loop {
+            self.room().await;
+            if self.is_forlorn() {
+                return End::Broken;
+            }
+            match self.next(&mut body).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take(data).await,
+                    Err(frame) => {
+                        trailers = frame.into_trailers().ok().map(Arc::new);
+                    }
+                },
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "the origin broke off");
+                    return End::Broken;
+                }
+                None => break,
+            }
+        }
+        if let (Some((gzip, sink)), Some(stream)) = (&mut self.gzip, &self.filling.gzip) {
+            let Ok(last) = gzip.finish() else { return End::Broken };
+            stream.push(last.clone());
+            self.kept &= sink.take(self.tiers, last).await;
+        }
+        End::Complete(trailers)
+    }
+
+    /// The next frame; what was fed to the encoder comes out when the origin pauses.
+    async fn next(
+        &mut self,
+        body: &mut ResponseBody,
+    ) -> Option<Result<http_body::Frame<Bytes>, crate::upstream::UpstreamError>> {
+        let gzip = &mut self.gzip;
+        let (filling, tiers) = (self.filling, self.tiers);
+        let mut flushed = Bytes::new();
+        let first = std::future::poll_fn(|cx| {
+            let polled = Pin::new(&mut *body).poll_frame(cx);
+            if polled.is_pending()
+                && let Some((gzip, _)) = gzip
+                && let Ok(out) = gzip.flush()
+                && !out.is_empty()
+            {
+                flushed = out;
+                return std::task::Poll::Ready(None);
+            }
+            polled.map(Some)
+        })
+        .await;
+        if let Some(frame) = first {
+            return frame;
+        }
+        if let (Some((_, sink)), Some(stream)) = (&mut self.gzip, &filling.gzip) {
+            stream.push(flushed.clone());
+            self.kept &= sink.take(tiers, flushed).await;
+        }
+        std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    }
+
+    async fn take(&mut self, data: Bytes) {
+        self.received += data.len() as u64;
+        let cache = &self.plan.view.snapshot.cache;
+        if self.kept
+            && (self.received > cache.max_object || !self.tiers.can_keep(self.received))
+        {
+            self.kept = false;
+        }
+        // Into the store first: what leaves the window must be there.
+        if self.kept {
+            self.kept = self.identity.take(self.tiers, data.clone()).await;
+        }
+        if let (Some((gzip, sink)), Some(stream)) = (&mut self.gzip, &self.filling.gzip)
+            && let Ok(out) = gzip.feed(&data)
+        {
+            if self.kept {
+                self.kept = sink.take(self.tiers, out.clone()).await;
+            }
+            stream.push(out);
+        }
+        self.filling.identity.push(data);
+        if !self.kept {
+            self.filling.identity.not_kept();
+            if let Some(gzip) = &self.filling.gzip {
+                gzip.not_kept();
+            }
+        }
+    }
+
+    /// Waits until a body that is not kept has been read far enough.
+    async fn room(&self) {
+        let (identity, gzip) = (&self.filling.identity, &self.filling.gzip);
+        std::future::poll_fn(|cx| {
+            // Paced by whoever reads: the faster of the two streams' readers.
+            if let Some(gzip) = gzip
+                && gzip.readers() > 0
+                && (identity.readers() == 0 || gzip.poll_room(cx).is_ready())
+            {
+                return gzip.poll_room(cx);
+            }
+            identity.poll_room(cx)
+        })
+        .await;
+    }
+
+    /// Nobody waits, and it is not worth going on (DESIGN D5).
+    fn is_forlorn(&mut self) -> bool {
+        if self.filling.readers() > 0 {
+            self.alone_since = None;
+            return false;
+        }
+        let now = clock::monotonic_ms();
+        let (since, bytes) = *self.alone_since.get_or_insert((now, self.received));
+        let alone = now.saturating_sub(since);
+        if u128::from(alone) < ALONE.as_millis() {
+            return false;
+        }
+        let rate = (self.received - bytes).saturating_mul(1000) / alone.max(1);
+        !self.kept || self.filling.len.is_none() || rate < ALONE_RATE
+    }
+
+    /// Forgets the segments of a body that did not come whole.
+    fn discard(&self) {
+        self.identity.discard(self.tiers);
+        if let Some((_, sink)) = &self.gzip {
+            sink.discard(self.tiers);
+        }
+    }
+
+    /// Makes the entry and stores it. `None`: it is not kept.
+    async fn keep(&mut self, position: u64) -> Option<Vec<ToDisk>> {
+        if !self.kept {
+            self.discard();
+            return None;
+        }
+        let tiers = self.tiers;
+        let identity = self.identity.finish(tiers).await?;
+        let gzip = match &mut self.gzip {
+            Some((_, sink)) if identity.len() >= self.plan.view.snapshot.compression.min_size => {
+                self.plan.worker.house.metrics.cache.compressed.inc();
+                Some(sink.finish(tiers).await?)
+            }
+            _ => None,
+        };
+        let filling = self.filling;
+        let mut entry =
+            Entry::new(filling.stored.clone(), filling.fields.clone(), identity, position);
+        entry.gzip = gzip;
+        entry.compressible = filling.compressible;
+        entry.id = filling.id;
+        if self.plan.forced {
+            entry.set_forced(clock::now());
+        }
+        let primary = self.plan.primary.clone();
+        match &filling.varies {
+            None => tiers.admit(primary, entry).ok().map(|(_, to_disk)| vec![to_disk]),
+            Some(varies) => {
+                let max = self.plan.view.snapshot.cache.max_variants;
+                tiers.admit_variant(primary, varies.selected(), entry, max).await
+            }
+        }
+    }
+}

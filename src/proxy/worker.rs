@@ -1,0 +1,106 @@
+//! What a worker has at hand for each request: the house's shared rooms and its own view of the
+//! configuration (DESIGN D1, D9).
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::cache::flight::Flights;
+use crate::cache::tiers::Tiers;
+use crate::cache::uncacheable::Uncacheable;
+use crate::config::Live;
+use crate::config::snapshot::{self, Snapshot};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::Metrics;
+use crate::observe::record::Record;
+use crate::proxy::fill::Shared;
+use crate::semantics::headers::Pseudonym;
+use crate::semantics::policy::{ClientDirectives, Policy};
+use crate::upstream::Pool;
+
+/// What all workers share.
+pub struct House {
+    /// The running configuration.
+    pub live: Arc<Live>,
+    /// What is stored.
+    pub tiers: Arc<Tiers>,
+    /// What is being fetched.
+    pub flights: Flights<Shared>,
+    /// What turned out not to be worth waiting for each other (hit-for-miss).
+    pub uncacheable: Uncacheable,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where finished requests are written.
+    pub log: Arc<AccessLog>,
+    /// This process's name in Via.
+    pub via: Pseudonym,
+}
+
+/// A configuration as one worker's requests use it.
+pub struct View {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// What of it RFC 9111 decisions need.
+    pub policy: Policy,
+    /// Larder makes gzip bodies.
+    pub gzip: bool,
+}
+
+impl View {
+    fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
+        let cache = &snapshot.cache;
+        let policy = Policy {
+            default_ttl: cache.default_ttl,
+            keep_stale: cache.keep_stale,
+            share_set_cookie: cache.share_set_cookie,
+            client_directives: match cache.client_directives {
+                snapshot::ClientDirectives::Honour => ClientDirectives::Honour,
+                snapshot::ClientDirectives::Limit => ClientDirectives::Limit,
+                snapshot::ClientDirectives::Ignore => ClientDirectives::Ignore,
+            },
+        };
+        let gzip = snapshot.compression.codings.contains(&snapshot::Coding::Gzip);
+        Arc::new(Self { snapshot, policy, gzip })
+    }
+}
+
+type Cached = arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
+
+/// One worker's part of the data plane.
+pub struct Worker {
+    /// Its number, for metrics and logs.
+    pub id: usize,
+    /// What it shares with the others.
+    pub house: Arc<House>,
+    /// Its connections to the origin.
+    pub pool: Pool,
+    /// Only this worker's thread locks it.
+    view: Mutex<(Cached, Arc<View>)>,
+}
+
+impl Worker {
+    /// Worker number `id`.
+    pub fn new(id: usize, house: Arc<House>, pool: Pool) -> Arc<Self> {
+        let mut cached = house.live.cached();
+        let view = View::of(cached.load().clone());
+        Arc::new(Self { id, house, pool, view: Mutex::new((cached, view)) })
+    }
+
+    /// The configuration for a request that begins now.
+    pub fn view(&self) -> Arc<View> {
+        let mut guard = self.view.lock();
+        let (cached, view) = &mut *guard;
+        let current = cached.load();
+        if !Arc::ptr_eq(current, &view.snapshot) {
+            *view = View::of(current.clone());
+        }
+        view.clone()
+    }
+
+    /// Counts and logs a finished request.
+    pub fn finish(&self, record: &Record) {
+        self.house.metrics.record(self.id, record);
+        self.house.log.log(self.id, record);
+    }
+}

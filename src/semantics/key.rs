@@ -1,0 +1,215 @@
+//! The bytes that name what is stored (DESIGN D2). The full bytes are the key; equality decides.
+
+use bytes::Bytes;
+
+/// The scheme that the client used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS, here or at a trusted proxy in front.
+    Https,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that is not written.
+    const fn default_port(self) -> &'static str {
+        match self {
+            Self::Http => ":80",
+            Self::Https => ":443",
+        }
+    }
+}
+
+/// A URL that a person wrote, as keys have it: the host in lower case, the default port dropped,
+/// the fragment cut off. One that begins with `/` stays a path.
+pub fn url(written: &str) -> Vec<u8> {
+    let written = written.split_once('#').map_or(written, |(url, _)| url);
+    for scheme in [Scheme::Http, Scheme::Https] {
+        let prefix = written.get(..scheme.as_str().len() + 3);
+        let given = prefix.is_some_and(|prefix| {
+            prefix.strip_suffix("://").is_some_and(|s| s.eq_ignore_ascii_case(scheme.as_str()))
+        });
+        let Some(rest) = written.get(scheme.as_str().len() + 3..).filter(|_| given) else {
+            continue;
+        };
+        let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(path_at);
+        let mut key = Vec::with_capacity(written.len() + 1);
+        primary(scheme, authority, path, None, &mut key);
+        return key;
+    }
+    written.as_bytes().to_vec()
+}
+
+/// Writes the primary key, `scheme://authority/path?query`, behind what `out` holds. A Host that
+/// is forwarded and differs from the authority is appended behind a NUL, which no URL holds.
+/// Injective but for what means the same: letter case of hosts, the scheme's default port.
+pub fn primary(
+    scheme: Scheme,
+    authority: &str,
+    path_and_query: &str,
+    forwarded_host: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(10 + authority.len() + path_and_query.len());
+    out.extend_from_slice(scheme.as_str().as_bytes());
+    out.extend_from_slice(b"://");
+    let authority = without_default_port(scheme, authority);
+    push_lower(authority, out);
+    if !path_and_query.starts_with('/') {
+        out.push(b'/');
+    }
+    out.extend_from_slice(path_and_query.as_bytes());
+    if let Some(host) = forwarded_host.map(|host| without_default_port(scheme, host))
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        out.extend_from_slice(b"\0h");
+        push_lower(host, out);
+    }
+}
+
+fn without_default_port(scheme: Scheme, authority: &str) -> &str {
+    authority.strip_suffix(scheme.default_port()).unwrap_or(authority)
+}
+
+fn push_lower(text: &str, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(text.as_bytes());
+    if let Some(written) = out.get_mut(start..) {
+        written.make_ascii_lowercase();
+    }
+}
+
+/// The URL in a key: what lies before the first NUL. Empty for the key of a segment.
+pub fn url_part(key: &[u8]) -> &[u8] {
+    let end = memchr::memchr(0, key).unwrap_or(key.len());
+    key.get(..end).unwrap_or(key)
+}
+
+/// The key of one variant of `primary`: with the generation of its list of selecting fields and
+/// their values as [`super::vary::selecting_values`] writes them.
+pub fn variant(primary: &[u8], generation: u64, selecting_values: &[u8]) -> Bytes {
+    let mut key = Vec::with_capacity(primary.len() + 10 + selecting_values.len());
+    key.extend_from_slice(primary);
+    key.extend_from_slice(b"\0v");
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.extend_from_slice(selecting_values);
+    key.into()
+}
+
+/// The key of one segment of the body that the entry `id` has in `coding`. Begins with a NUL, so
+/// it is never a URL's.
+pub fn segment(id: &[u8; 16], coding: u8, index: u32) -> Bytes {
+    let mut key = Vec::with_capacity(23);
+    key.extend_from_slice(b"\0s");
+    key.extend_from_slice(id);
+    key.push(coding);
+    key.extend_from_slice(&index.to_be_bytes());
+    key.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Scheme::{Http, Https};
+    use super::*;
+
+    fn key(scheme: Scheme, authority: &str, path: &str, host: Option<&str>) -> Vec<u8> {
+        let mut out = Vec::new();
+        primary(scheme, authority, path, host, &mut out);
+        out
+    }
+
+    #[test]
+    fn primary_keys() {
+        for (case, scheme, authority, path, host, want) in [
+            ("plain", Http, "a.org", "/x?y=1", None, "http://a.org/x?y=1"),
+            ("https", Https, "a.org", "/", None, "https://a.org/"),
+            ("port", Http, "a.org:8080", "/", None, "http://a.org:8080/"),
+            ("default port", Http, "a.org:80", "/", None, "http://a.org/"),
+            ("the other's default port", Https, "a.org:80", "/", None, "https://a.org:80/"),
+            ("letter case", Http, "A.Org", "/A", None, "http://a.org/A"),
+            ("the same Host", Http, "a.org", "/", Some("A.org:80"), "http://a.org/"),
+            ("another Host", Http, "a.org", "/", Some("B.org"), "http://a.org/\0hb.org"),
+            ("address", Http, "[::1]:80", "/", None, "http://[::1]/"),
+        ] {
+            let got = key(scheme, authority, path, host);
+            assert_eq!(String::from_utf8(got).unwrap(), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn url_part_ends_at_the_first_nul() {
+        let with_host = key(Http, "a.org", "/x", Some("b.org"));
+        assert_eq!(url_part(&with_host), b"http://a.org/x");
+        assert_eq!(url_part(&variant(&with_host, 7, b"\0")), b"http://a.org/x");
+        assert_eq!(url_part(&segment(&[1; 16], 0, 3)), b"");
+    }
+
+    proptest! {
+        #[test]
+        fn different_requests_have_different_keys(
+            one in request(), other in request(),
+        ) {
+            let write = |(scheme, authority, path, host): &Request| {
+                key(*scheme, authority, path, host.as_deref())
+            };
+            prop_assert_eq!(write(&one) == write(&other), meaning(&one) == meaning(&other));
+        }
+
+        #[test]
+        fn variants_of_different_requests_differ(
+            one in request(), other in request(), generations in (any::<u64>(), any::<u64>()),
+            values in ("[a,\0]{0,4}", "[a,\0]{0,4}"),
+        ) {
+            let write = |r: &Request, generation, values: &str| {
+                let primary = key(r.0, &r.1, &r.2, r.3.as_deref());
+                variant(&primary, generation, values.as_bytes())
+            };
+            let same = meaning(&one) == meaning(&other) && generations.0 == generations.1
+                && values.0 == values.1;
+            let keys = (write(&one, generations.0, &values.0), write(&other, generations.1, &values.1));
+            prop_assert_eq!(keys.0 == keys.1, same);
+        }
+
+        #[test]
+        fn segments_differ(
+            one in (any::<[u8; 16]>(), 0..2_u8, 0..3_u32), other in (any::<[u8; 16]>(), 0..2_u8, 0..3_u32),
+            same_id: bool,
+        ) {
+            let other = if same_id { (one.0, other.1, other.2) } else { other };
+            let keys = (segment(&one.0, one.1, one.2), segment(&other.0, other.1, other.2));
+            prop_assert_eq!(keys.0 == keys.1, one == other);
+        }
+    }
+
+    type Request = (Scheme, String, String, Option<String>);
+
+    /// Few letters, so that collisions would be found.
+    fn request() -> impl Strategy<Value = Request> {
+        let authority = "[aA][.]?b?(:80|:443|:8)?";
+        (
+            prop_oneof![Just(Http), Just(Https)],
+            authority,
+            "/[a/:?h]{0,3}",
+            proptest::option::of(authority),
+        )
+    }
+
+    fn meaning(request: &Request) -> (Scheme, String, String, String) {
+        let plain = |text: &str| without_default_port(request.0, text).to_ascii_lowercase();
+        let authority = plain(&request.1);
+        let host = request.3.as_deref().map_or_else(|| authority.clone(), plain);
+        (request.0, authority, request.2.clone(), host)
+    }
+}

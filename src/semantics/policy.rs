@@ -1,0 +1,29 @@
+//! The settings that decisions depend on, as plain values.
+
+use std::time::Duration;
+
+/// What the user decided, where the RFCs leave a choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Heuristic freshness where the origin gives none and has no Last-Modified; zero: off.
+    /// Bounded like every heuristic freshness.
+    pub default_ttl: Duration,
+    /// How long past its freshness a response is kept, and may be served when the origin
+    /// cannot be reached.
+    pub keep_stale: Duration,
+    /// Store responses with Set-Cookie for everybody.
+    pub share_set_cookie: bool,
+    /// What request directives may do.
+    pub client_directives: ClientDirectives,
+}
+
+/// What the directives of a request's Cache-Control may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientDirectives {
+    /// As RFC 9111 §5.2.1 says, each time.
+    Honour,
+    /// Honoured, but a client forces the origin to be asked at most once a second an object.
+    Limit,
+    /// As if not sent.
+    Ignore,
+}

@@ -1,0 +1,460 @@
+//! May this response be kept? (RFC 9111 §3)
+
+use std::time::Duration;
+
+use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
+use http::{HeaderMap, StatusCode};
+
+use super::cache_control::ResponseDirectives;
+use super::date;
+use super::etag::EntityTag;
+use super::freshness;
+use super::policy::{ClientDirectives, Policy};
+use super::request::{Asked, AskedMethod};
+use super::stored::Stored;
+use super::time::{DeltaSeconds, Timestamp};
+use super::vary;
+
+/// Why a response is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoStore {
+    /// Only answers to GET are stored.
+    Method,
+    /// The request had content, which the key does not hold.
+    RequestBody,
+    /// The request said no-store.
+    RequestNoStore,
+    /// The status code depends on the request's fields, or is none.
+    Status,
+    /// The response said no-store.
+    NoStore,
+    /// The response said private.
+    Private,
+    /// The response said must-understand, and its status code is not understood.
+    MustUnderstand,
+    /// The request had Authorization, and the response does not allow to share its answer.
+    Authorization,
+    /// The response sets a cookie.
+    SetCookie,
+    /// `Vary: *`.
+    VaryStar,
+    /// It could only be guessed how long it is fresh, and the request had a Cookie.
+    Cookie,
+    /// It is not fresh, and nothing else could be done with it.
+    NoLifetime,
+}
+
+impl NoStore {
+    /// In a word: `detail` of Cache-Status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::RequestBody => "request-body",
+            Self::RequestNoStore => "request-no-store",
+            Self::Status => "status",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::MustUnderstand => "must-understand",
+            Self::Authorization => "authorization",
+            Self::SetCookie => "set-cookie",
+            Self::VaryStar => "vary-star",
+            Self::Cookie => "cookie",
+            Self::NoLifetime => "no-lifetime",
+        }
+    }
+
+    /// The reason lies in the request: another's answer may be stored, and what is stored
+    /// already stays (no hit-for-miss).
+    pub const fn by_request(self) -> bool {
+        matches!(
+            self,
+            Self::Method
+                | Self::RequestBody
+                | Self::RequestNoStore
+                | Self::Authorization
+                | Self::Cookie
+        )
+    }
+}
+
+/// Whether the answer to `asked` may be stored for others, and what is remembered of it then.
+/// `headers` are end to end, as they would be stored. Never for 1xx, 206 and 304.
+pub fn storable(
+    asked: &Asked,
+    status: u16,
+    headers: &HeaderMap,
+    policy: &Policy,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Result<Stored, NoStore> {
+    if asked.method != AskedMethod::Get {
+        return Err(NoStore::Method);
+    }
+    judge(asked, status, headers, policy, request_time, response_time)
+}
+
+/// What is remembered of `stored` after a 304, with header fields as [`super::validation::merge_304`]
+/// made them. On `Err` the merged response answers this request and is not stored: the copy is
+/// dropped, but where [`NoStore::by_request`] it stays as it was.
+pub fn refreshed(
+    stored: &Stored,
+    merged_headers: &HeaderMap,
+    policy: &Policy,
+    asked: &Asked,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Result<Stored, NoStore> {
+    if !asked.is_read() {
+        return Err(NoStore::Method);
+    }
+    judge(asked, stored.status, merged_headers, policy, request_time, response_time)
+}
+
+fn judge(
+    asked: &Asked,
+    status: u16,
+    headers: &HeaderMap,
+    policy: &Policy,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Result<Stored, NoStore> {
+    let directives = ResponseDirectives::parse(headers);
+    refuse(asked, status, headers, &directives, policy)?;
+    let date = freshness::date(headers, response_time);
+    let initial_age = freshness::initial_age(headers, date, request_time, response_time);
+    let last_modified = headers.get(LAST_MODIFIED).and_then(date::parse);
+    let mut stored = Stored {
+        status,
+        request_time,
+        response_time,
+        date,
+        initial_age,
+        lifetime: Duration::ZERO,
+        heuristic: false,
+        must_revalidate: directives.forbids_stale(),
+        no_cache: directives.no_cache,
+        no_transform: directives.no_transform,
+        stale_if_error: directives.stale_if_error,
+        stale_while_revalidate: directives.stale_while_revalidate,
+        etag: headers.get(ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes())),
+        last_modified,
+        validator: headers.contains_key(ETAG) || last_modified.is_some(),
+    };
+    if let Some(lifetime) = freshness::explicit_lifetime(&directives, headers, date) {
+        stored.lifetime = lifetime;
+    } else {
+        guess(&mut stored, asked, headers, &directives, policy)?;
+    }
+    if directives.no_cache {
+        stored.lifetime = Duration::ZERO;
+    }
+    if is_of_use(&stored) { Ok(stored) } else { Err(NoStore::NoLifetime) }
+}
+
+/// What forbids storing, whatever the freshness.
+fn refuse(
+    asked: &Asked,
+    status: u16,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    policy: &Policy,
+) -> Result<(), NoStore> {
+    if !is_keepable(status) {
+        return Err(NoStore::Status);
+    }
+    // §5.2.2.3: with must-understand, no-store is for caches that do not know the directive.
+    if directives.must_understand {
+        if !is_understood(status) {
+            return Err(NoStore::MustUnderstand);
+        }
+    } else if directives.no_store {
+        return Err(NoStore::NoStore);
+    }
+    if directives.private {
+        return Err(NoStore::Private);
+    }
+    if sets_cookie(headers, policy) {
+        return Err(NoStore::SetCookie);
+    }
+    if vary::is_star(headers) {
+        return Err(NoStore::VaryStar);
+    }
+    if asked.has_body {
+        return Err(NoStore::RequestBody);
+    }
+    if asked.directives.no_store && policy.client_directives != ClientDirectives::Ignore {
+        return Err(NoStore::RequestNoStore);
+    }
+    // §3.5; s-maxage=0 (or no number) shares nothing that would be worth the risk.
+    let shared = directives.public
+        || directives.must_revalidate
+        || directives.s_maxage.is_some_and(|secs| secs > DeltaSeconds::ZERO);
+    if asked.authorised && !shared {
+        return Err(NoStore::Authorization);
+    }
+    Ok(())
+}
+
+/// The one place that decides on Set-Cookie.
+fn sets_cookie(headers: &HeaderMap, policy: &Policy) -> bool {
+    !policy.share_set_cookie && headers.contains_key(SET_COOKIE)
+}
+
+/// Freshness where the origin gave none. What an origin wants validated (no-cache) or shared
+/// (public) may be kept without any; otherwise only a guess that makes it fresh.
+fn guess(
+    stored: &mut Stored,
+    asked: &Asked,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    policy: &Policy,
+) -> Result<(), NoStore> {
+    let allowed = directives.public || is_heuristically_cacheable(stored.status);
+    if !allowed || stored.status >= 400 {
+        return Err(NoStore::NoLifetime);
+    }
+    let personal = asked.has_cookie || asked.authorised;
+    if !personal {
+        stored.lifetime = freshness::heuristic_lifetime(headers, stored.date, policy);
+        stored.heuristic = true;
+    }
+    if stored.lifetime > stored.initial_age || directives.no_cache || directives.public {
+        Ok(())
+    } else if personal {
+        Err(NoStore::Cookie)
+    } else {
+        Err(NoStore::NoLifetime)
+    }
+}
+
+/// It can be served, validated, or served stale by a window of its own.
+fn is_of_use(stored: &Stored) -> bool {
+    let fresh = stored.lifetime > stored.initial_age;
+    let window = stored.stale_if_error.max(stored.stale_while_revalidate).unwrap_or_default();
+    let stale = window > DeltaSeconds::ZERO && !stored.forbids_stale();
+    // Errors are kept for their time only.
+    fresh || (stored.status < 400 && (stored.validator || stale))
+}
+
+/// Final, and not the answer to a precondition or range of one request.
+fn is_keepable(status: u16) -> bool {
+    (200..600).contains(&status) && !matches!(status, 206 | 304 | 412 | 416 | 417)
+}
+
+/// RFC 9110 §15.1, without 206.
+fn is_heuristically_cacheable(status: u16) -> bool {
+    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// Status codes whose rules of caching are known here (those of RFC 9110 §15).
+fn is_understood(status: u16) -> bool {
+    StatusCode::from_u16(status).is_ok_and(|code| code.canonical_reason().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Method};
+    use proptest::prelude::*;
+
+    use super::super::stored::tests::{POLICY, at};
+    use super::*;
+
+    fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn get(lines: &[(&'static str, &str)]) -> Asked {
+        Asked::of(&Method::GET, &map(lines), false)
+    }
+
+    fn judged(asked: &Asked, status: u16, lines: &[(&'static str, &str)]) -> Result<u64, NoStore> {
+        let stored = storable(asked, status, &map(lines), &POLICY, at(0), at(0))?;
+        Ok(stored.lifetime.as_secs())
+    }
+
+    const CC: &str = "cache-control";
+    const MINUTE: (&str, &str) = (CC, "max-age=60");
+    /// 100 seconds before `at(0)`, that is 1970-01-12T13:46:40Z.
+    const MODIFIED: (&str, &str) = ("last-modified", "Mon, 12 Jan 1970 13:45:00 GMT");
+
+    #[test]
+    fn responses() {
+        let asked = get(&[]);
+        for (case, status, lines, want) in [
+            ("max-age", 200, &[MINUTE][..], Ok(60)),
+            ("shared lifetime wins", 200, &[(CC, "max-age=60, s-maxage=5")], Ok(5)),
+            ("nothing", 200, &[], Err(NoStore::NoLifetime)),
+            ("a tag alone", 200, &[("etag", "\"a\"")], Err(NoStore::NoLifetime)),
+            ("Last-Modified", 200, &[MODIFIED], Ok(10)),
+            (
+                "no-store beats public",
+                200,
+                &[(CC, "public, max-age=6, no-store")],
+                Err(NoStore::NoStore),
+            ),
+            ("private", 200, &[(CC, "private, max-age=6")], Err(NoStore::Private)),
+            ("private with names", 200, &[(CC, "private=\"a\", max-age=6")], Err(NoStore::Private)),
+            ("Set-Cookie", 200, &[MINUTE, ("set-cookie", "a=b")], Err(NoStore::SetCookie)),
+            (
+                "public Set-Cookie",
+                200,
+                &[(CC, "public, max-age=6"), ("set-cookie", "a=b")],
+                Err(NoStore::SetCookie),
+            ),
+            ("Vary: *", 200, &[MINUTE, ("vary", "accept, *")], Err(NoStore::VaryStar)),
+            ("no-cache with a tag", 200, &[(CC, "no-cache"), ("etag", "\"a\"")], Ok(0)),
+            (
+                "no-cache outranks max-age",
+                200,
+                &[(CC, "no-cache, max-age=6"), ("etag", "\"a\"")],
+                Ok(0),
+            ),
+            (
+                "no-cache without validator",
+                200,
+                &[(CC, "no-cache, max-age=6")],
+                Err(NoStore::NoLifetime),
+            ),
+            ("max-age=0 with a tag", 200, &[(CC, "max-age=0"), ("etag", "\"a\"")], Ok(0)),
+            ("max-age=0 alone", 200, &[(CC, "max-age=0")], Err(NoStore::NoLifetime)),
+            ("max-age=0, stale-if-error", 200, &[(CC, "max-age=0, stale-if-error=9")], Ok(0)),
+            (
+                "and must-revalidate",
+                200,
+                &[(CC, "max-age=0, stale-if-error=9, must-revalidate")],
+                Err(NoStore::NoLifetime),
+            ),
+            ("arrived stale", 200, &[MINUTE, ("age", "60")], Err(NoStore::NoLifetime)),
+            ("Expires passed", 200, &[("expires", "0")], Err(NoStore::NoLifetime)),
+            ("must-understand", 200, &[(CC, "must-understand, no-store, max-age=6")], Ok(6)),
+            (
+                "not understood",
+                299,
+                &[(CC, "must-understand, max-age=6")],
+                Err(NoStore::MustUnderstand),
+            ),
+            ("misspelt is unknown", 200, &[(CC, "s-max-age=60")], Err(NoStore::NoLifetime)),
+            ("unknown status", 299, &[MINUTE], Ok(60)),
+            ("unknown status, guess", 299, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("302 with max-age", 302, &[MINUTE], Ok(60)),
+            ("302 by guess", 302, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("302 public by guess", 302, &[(CC, "public"), MODIFIED], Ok(10)),
+            ("301 by guess", 301, &[MODIFIED], Ok(10)),
+            ("404 with max-age", 404, &[MINUTE], Ok(60)),
+            ("404 by guess", 404, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("404 public by guess", 404, &[(CC, "public"), MODIFIED], Err(NoStore::NoLifetime)),
+            (
+                "404 with a tag, stale",
+                404,
+                &[(CC, "max-age=0"), ("etag", "\"a\"")],
+                Err(NoStore::NoLifetime),
+            ),
+            ("500 with max-age", 500, &[MINUTE], Ok(60)),
+            ("500 no-cache", 500, &[(CC, "no-cache"), ("etag", "\"a\"")], Err(NoStore::NoLifetime)),
+            ("503", 503, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("interim", 103, &[MINUTE], Err(NoStore::Status)),
+            ("206", 206, &[MINUTE], Err(NoStore::Status)),
+            ("304", 304, &[MINUTE], Err(NoStore::Status)),
+            ("412", 412, &[MINUTE], Err(NoStore::Status)),
+            ("416", 416, &[MINUTE], Err(NoStore::Status)),
+            ("no status code", 999, &[MINUTE], Err(NoStore::Status)),
+        ] {
+            assert_eq!(judged(&asked, status, lines), want, "{case}: {status} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn requests() {
+        let auth = ("authorization", "Basic eA==");
+        let cookie = ("cookie", "a=b");
+        for (case, request, lines, want) in [
+            ("Authorization", &[auth][..], &[MINUTE][..], Err(NoStore::Authorization)),
+            ("public", &[auth], &[(CC, "public, max-age=6")], Ok(6)),
+            ("must-revalidate", &[auth], &[(CC, "must-revalidate, max-age=6")], Ok(6)),
+            ("s-maxage", &[auth], &[(CC, "s-maxage=6")], Ok(6)),
+            ("bad s-maxage", &[auth], &[(CC, "s-maxage=x")], Err(NoStore::Authorization)),
+            (
+                "proxy-revalidate",
+                &[auth],
+                &[(CC, "proxy-revalidate, max-age=6")],
+                Err(NoStore::Authorization),
+            ),
+            (
+                "a guess with Authorization",
+                &[auth],
+                &[(CC, "must-revalidate"), MODIFIED],
+                Err(NoStore::Cookie),
+            ),
+            ("Cookie, explicit", &[cookie], &[MINUTE], Ok(60)),
+            ("Cookie, a guess", &[cookie], &[MODIFIED], Err(NoStore::Cookie)),
+            ("Cookie, to be validated", &[cookie], &[(CC, "no-cache"), ("etag", "\"a\"")], Ok(0)),
+            ("no-store", &[(CC, "no-store")], &[MINUTE], Err(NoStore::RequestNoStore)),
+            ("no-cache may store", &[(CC, "no-cache")], &[MINUTE], Ok(60)),
+            ("Range of a whole answer", &[("range", "bytes=0-1")], &[MINUTE], Ok(60)),
+        ] {
+            let got = judged(&get(request), 200, lines);
+            assert_eq!(got, want, "{case}: {request:?} {lines:?}");
+            assert!(want.err().is_none_or(NoStore::by_request), "{case}");
+        }
+        for method in [Method::HEAD, Method::POST, Method::OPTIONS] {
+            let asked = Asked::of(&method, &HeaderMap::new(), false);
+            assert_eq!(judged(&asked, 200, &[MINUTE]), Err(NoStore::Method), "{method}");
+        }
+        let with_body = Asked::of(&Method::GET, &HeaderMap::new(), true);
+        assert_eq!(judged(&with_body, 200, &[MINUTE]), Err(NoStore::RequestBody));
+    }
+
+    #[test]
+    fn settings() {
+        let ask = |asked: &Asked, lines: &[(&'static str, &str)], policy: &Policy| {
+            storable(asked, 200, &map(lines), policy, at(0), at(0)).map(|s| s.lifetime.as_secs())
+        };
+        let ttl = Policy { default_ttl: Duration::from_secs(9), ..POLICY };
+        let cookie = get(&[("cookie", "a=b")]);
+        assert_eq!(ask(&get(&[]), &[], &ttl), Ok(9));
+        assert_eq!(ask(&cookie, &[], &ttl), Err(NoStore::Cookie), "default_ttl is a guess");
+        assert_eq!(ask(&get(&[]), &[(CC, "max-age=6")], &ttl), Ok(6));
+        let shared = Policy { share_set_cookie: true, ..POLICY };
+        assert_eq!(ask(&get(&[]), &[MINUTE, ("set-cookie", "a=b")], &shared), Ok(60));
+        let ignoring = Policy { client_directives: ClientDirectives::Ignore, ..POLICY };
+        assert_eq!(ask(&get(&[(CC, "no-store")]), &[MINUTE], &ignoring), Ok(60));
+    }
+
+    #[test]
+    fn a_304_brings_a_new_life_unless_it_forbids_storing() {
+        let asked = get(&[]);
+        let fields = map(&[MINUTE, ("etag", "W/\"a\"")]);
+        let stored = storable(&asked, 203, &fields, &POLICY, at(0), at(1)).unwrap();
+        assert_eq!(stored.initial_age, Duration::from_secs(1));
+        assert!(stored.etag.as_ref().is_some_and(EntityTag::is_weak));
+        let later = refreshed(&stored, &fields, &POLICY, &asked, at(90), at(90)).unwrap();
+        assert_eq!((later.status, later.response_time), (203, at(90)));
+        assert!(later.is_fresh(at(149)) && !later.is_fresh(at(150)));
+        let private = map(&[(CC, "private")]);
+        let refused = refreshed(&stored, &private, &POLICY, &asked, at(90), at(90));
+        assert_eq!(refused, Err(NoStore::Private));
+        let head = Asked::of(&Method::HEAD, &HeaderMap::new(), false);
+        assert!(refreshed(&stored, &fields, &POLICY, &head, at(90), at(90)).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn what_forbids_storing_holds_whatever_else_is_said(
+            status in 100..700_u16, cc in "[a-z=0-9, \"]{0,40}", request_cc in "[a-z=0-9, \"]{0,40}",
+            age in "[0-9a-z]{0,5}",
+        ) {
+            let asked = get(&[(CC, &request_cc)]);
+            let cc = cc.replace('"', "");
+            let lines = [(CC, &*format!("{cc},no-store")), ("age", &age), ("etag", "\"a\"")];
+            if !cc.contains("must-understand") {
+                prop_assert!(judged(&asked, status, &lines).is_err());
+            }
+            let cookie = [(CC, &*cc), ("set-cookie", "a=b"), MINUTE];
+            prop_assert!(judged(&asked, status, &cookie).is_err());
+        }
+    }
+}

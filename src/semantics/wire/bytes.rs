@@ -1,0 +1,133 @@
+//! Classes of bytes (RFC 9110 §5.5, §5.6.2), eight at a time where values are long.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+static TCHAR: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let c = byte as u8;
+        table[byte] = c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
+
+/// Whether a token may contain this byte.
+#[inline]
+pub(super) fn is_tchar(byte: u8) -> bool {
+    TCHAR.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// How many bytes at the beginning are a token's.
+#[inline]
+pub(super) fn token_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|b| !is_tchar(*b)).unwrap_or(bytes.len())
+}
+
+/// Whether a byte of `word` is below `limit` (at most 128). Exact as a yes or no.
+#[inline]
+fn any_below(word: u64, limit: u8) -> bool {
+    word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH != 0
+}
+
+#[inline]
+fn any_equal(word: u64, byte: u8) -> bool {
+    any_below(word ^ (ONES * u64::from(byte)), 1)
+}
+
+/// Whether all bytes pass: whole words by `suspect`, the rest and suspicious words by `good`.
+#[inline]
+fn all(bytes: &[u8], suspect: impl Fn(u64) -> bool, good: impl Fn(u8) -> bool) -> bool {
+    let (words, tail) = bytes.as_chunks::<8>();
+    words.iter().all(|w| !suspect(u64::from_le_bytes(*w)) || w.iter().all(|b| good(*b)))
+        && tail.iter().all(|b| good(*b))
+}
+
+/// HTAB, SP, visible ASCII and obs-text: what a field value may contain.
+#[inline]
+pub(super) fn is_value_byte(byte: u8) -> bool {
+    (byte >= 0x20 && byte != 0x7f) || byte == b'\t'
+}
+
+/// Whether all bytes may stand in a field value.
+#[inline]
+pub(super) fn is_value(bytes: &[u8]) -> bool {
+    all(bytes, |word| any_below(word, 0x20) || any_equal(word, 0x7f), is_value_byte)
+}
+
+/// Whether all bytes may stand in a request target: neither space nor control nor `#`. Larger
+/// than the grammar of URIs, as the clients are.
+#[inline]
+pub(super) fn is_target(bytes: &[u8]) -> bool {
+    all(
+        bytes,
+        |word| any_below(word, 0x21) || any_equal(word, 0x7f) || any_equal(word, b'#'),
+        |byte| byte > 0x20 && byte != 0x7f && byte != b'#',
+    )
+}
+
+/// Without the spaces and tabs around it.
+#[inline]
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The members of a comma-separated list, trimmed, empty ones left out (RFC 9110 §5.6.1).
+pub(super) fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(trim).filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_agree_with_their_definitions_at_every_byte_and_offset() {
+        for byte in 0..=255u8 {
+            for offset in 0..17 {
+                let mut text = *b"abcdefghijklmnopq";
+                text[offset] = byte;
+                let value = byte == 9 || (0x20..0x7f).contains(&byte) || byte >= 0x80;
+                assert_eq!(is_value(&text), value, "value {byte:#x} at {offset}");
+                let target = byte != b'#' && ((0x21..0x7f).contains(&byte) || byte >= 0x80);
+                assert_eq!(is_target(&text), target, "target {byte:#x} at {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_is_made_of_the_fifteen_marks_letters_and_digits() {
+        let allowed = (0..=255u8).filter(|b| is_tchar(*b)).count();
+        assert_eq!(allowed, 15 + 52 + 10);
+        assert_eq!(token_length(b"X-a_b.c~1"), 9);
+        assert_eq!(token_length(b""), 0);
+        assert_eq!(token_length(b"a b"), 1);
+    }
+
+    #[test]
+    fn lists_leave_empty_members_out() {
+        assert_eq!(list(b" a ,,\tb, ").collect::<Vec<_>>(), [b"a", b"b"]);
+    }
+}

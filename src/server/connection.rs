@@ -1,0 +1,150 @@
+//! One client connection: hyper between the [`Socket`] and the service.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use super::Serve;
+use super::io::Socket;
+use super::timers::Watch;
+use super::worker::Registration;
+use crate::config::snapshot::Limits;
+use crate::proxy::conn::Conn;
+
+/// hyper's header fields live on the stack up to this many, on the heap beyond.
+const FIELDS_ON_STACK: usize = 100;
+/// What hyper's buffers may hold beside a head of the largest size.
+const BUFFER_SLACK: usize = 16 << 10;
+/// hyper's buffers may grow to this in any case: they are what large bodies pass through.
+const BUFFER_MIN: usize = 128 << 10;
+
+/// Serves one connection to its end. Dropped midway it is reset.
+pub(super) fn serve<S: Serve>(
+    serve: Arc<S>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    registration: Registration,
+) -> impl Future<Output = ()> + Send {
+    let watch = Arc::clone(registration.watch());
+    let conn = Arc::new(Conn::new(Some(peer.ip().to_canonical()), false));
+    let limits = watch.worker().limits();
+    let socket = Socket::new(stream, Arc::clone(&conn), registration, &limits);
+    let line = Arc::new(Line { serve, conn, watch: Arc::clone(&watch) });
+    let service = service_fn(move |request| {
+        let busy = Busy::begin(&line);
+        async move { Ok::<_, Infallible>(answer(busy, request).await) }
+    });
+    let connection = http(&limits).serve_connection(socket, service).with_upgrades();
+    async move {
+        poll_fn(|cx| {
+            watch.register(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+        match connection.await {
+            Ok(()) => {
+                if let Some(parked) = watch.take_parked() {
+                    let _ = parked.close_in_order().await;
+                }
+            }
+            Err(error) => {
+                debug!(%peer, error = &error as &dyn std::error::Error, "connection broke off");
+            }
+        }
+    }
+}
+
+/// hyper without timers: those are ours ([`super::timers`]).
+fn http(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.keep_alive(true)
+        // A client that shuts down its side is answered all the same: the socket keeps its end of
+        // input back meanwhile, and unlike hyper's half_close notices a reset.
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_buf_size(limits.head_size.saturating_add(BUFFER_SLACK).max(BUFFER_MIN));
+    if limits.head_fields > FIELDS_ON_STACK {
+        http.max_headers(limits.head_fields);
+    }
+    http
+}
+
+/// What the requests of one connection share.
+struct Line<S> {
+    serve: Arc<S>,
+    conn: Arc<Conn>,
+    watch: Arc<Watch>,
+}
+
+async fn answer<S: Serve>(busy: Busy<S>, request: Request<Incoming>) -> Response<Answer<S>> {
+    let Line { serve, conn, watch } = &*busy.0;
+    let mut response = serve.call(conn, request).await;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    conn.decide_upgrade(switching);
+    // hyper closes, too, when a body is not read to its end, but does not say so.
+    let last =
+        conn.closes_after_answer() || watch.worker().draining_since() != 0 || watch.in_body();
+    if last && !switching {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| Answer { body, busy })
+}
+
+/// A request under way; ends when its answer was handed over whole or given up.
+struct Busy<S>(Arc<Line<S>>);
+
+impl<S> Busy<S> {
+    fn begin(line: &Arc<Line<S>>) -> Self {
+        line.watch.begin();
+        Self(Arc::clone(line))
+    }
+}
+
+impl<S> Drop for Busy<S> {
+    fn drop(&mut self) {
+        self.0.watch.end();
+    }
+}
+
+/// An answer's body, which keeps its connection busy until it ends.
+struct Answer<S: Serve> {
+    body: S::Body,
+    busy: Busy<S>,
+}
+
+impl<S: Serve> Body for Answer<S> {
+    type Data = Bytes;
+    type Error = <S::Body as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(_))) = frame {
+            self.busy.0.conn.break_off();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
