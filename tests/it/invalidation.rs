@@ -1,0 +1,72 @@
+//! What unsafe methods do to stored responses (RFC 9111 §4.4).
+
+use crate::support::{Ask, Larder, Origin};
+
+fn counted(statuses: &'static [(&'static str, u16)]) -> Origin {
+    Origin::new(move |seen, reply| {
+        let status = statuses.iter().find(|(m, _)| *m == seen.method).map_or(200, |(_, s)| *s);
+        let extra = seen.header("x-reply").unwrap_or("x-none: 1").to_owned();
+        reply.answer(status, &["cache-control: max-age=60", &extra], "x");
+    })
+}
+
+#[test]
+fn unsafe_methods_invalidate_their_target() {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "SNOWFLAKE"] {
+        let origin = counted(&[]);
+        let larder = Larder::in_front_of(&origin);
+        larder.get("/a").expect(200);
+        larder.get("/b").expect(200);
+        larder.ask(&Ask::new(method, "/a").body("y")).expect(200);
+        assert!(!larder.get("/a").was_hit(), "{method}");
+        assert!(larder.get("/b").was_hit(), "{method}: the others stay");
+    }
+}
+
+#[test]
+fn safe_methods_and_failures_invalidate_nothing() {
+    for (method, status) in [("OPTIONS", 200), ("POST", 500), ("POST", 404), ("DELETE", 403)] {
+        let origin = Origin::new(move |seen, reply| {
+            let status = if seen.method == method { status } else { 200 };
+            reply.answer(status, &["cache-control: max-age=60"], "x");
+        });
+        let larder = Larder::in_front_of(&origin);
+        larder.get("/a").expect(200);
+        larder.ask(&Ask::new(method, "/a").body("y")).expect(status);
+        assert!(larder.get("/a").was_hit(), "{method} {status}");
+    }
+}
+
+#[test]
+fn location_and_content_location_on_the_same_origin_are_invalidated() {
+    for (case, reply, gone) in [
+        ("Location", "location: /other", true),
+        ("Content-Location", "content-location: /other", true),
+        ("absolute", "location: http://app.test/other", true),
+        ("another host", "location: http://evil.test/other", false),
+    ] {
+        let origin = counted(&[]);
+        let larder = Larder::in_front_of(&origin);
+        larder.get("/other").expect(200);
+        larder.ask(&Ask::get("/other").with("Host", "evil.test")).expect(200);
+        larder.ask(&Ask::post("/a", "y").with("X-Reply", reply)).expect(200);
+        assert_eq!(!larder.get("/other").was_hit(), gone, "{case}");
+        let evil = larder.ask(&Ask::get("/other").with("Host", "evil.test"));
+        assert!(evil.was_hit(), "{case}: another host's stays");
+    }
+}
+
+#[test]
+fn every_variant_goes() {
+    let origin = Origin::serving(&["cache-control: max-age=60", "vary: X-A"], "x");
+    let larder = Larder::in_front_of(&origin);
+    let asks = ["1", "2", "3"].map(|v| Ask::get("/").with("X-A", v));
+    for ask in &asks {
+        larder.ask(ask).expect(200);
+        assert!(larder.ask(ask).was_hit());
+    }
+    larder.ask(&Ask::post("/", "y")).expect(200);
+    for ask in &asks {
+        assert!(!larder.ask(ask).was_hit());
+    }
+}

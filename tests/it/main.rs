@@ -1,0 +1,44 @@
+//! Black-box tests: the real binary before a scripted origin, grouped by what a user sees.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::needless_pass_by_value,
+    clippy::format_push_string,
+    reason = "a test that fails says so by panicking, and documents itself by its name"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod caching;
+mod cli;
+mod collapse;
+mod compression;
+mod drain;
+mod expect;
+mod forwarded;
+mod freshness;
+mod invalidation;
+mod limits;
+mod memory;
+mod metrics;
+mod origin_bad;
+mod purge;
+mod range_head;
+mod real_app;
+mod reload;
+mod requests_bad;
+mod restart;
+mod stale;
+mod streaming;
+mod upgrade;
+mod upstream;
+mod validation;
+mod vary;

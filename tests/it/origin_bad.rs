@@ -1,0 +1,198 @@
+//! Malformed and missing answers of the origin: 502 or 504, never passed on, never stored.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Ask, Ending, Larder, Origin, Setup};
+
+/// `raw` as the whole answer of the origin must never reach a client or the cache.
+fn refuses(case: &str, raw: &str) {
+    let origin = Origin::sending(raw);
+    let larder = Larder::in_front_of(&origin);
+    for _ in 0..2 {
+        let answer = larder.get("/");
+        let broken = !answer.is_whole() && answer.ending != Ending::TimedOut;
+        assert!(answer.status == 502 || broken, "{case}: {answer:?}");
+        assert!(!answer.was_hit(), "{case}");
+    }
+    assert!(origin.count() >= 2, "{case}: it was not stored");
+}
+
+#[test]
+fn malformed_heads_are_502() {
+    let ok = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n";
+    for (case, raw) in [
+        ("no HTTP", "hello\r\n\r\n".to_owned()),
+        ("nothing", String::new()),
+        ("half a head", "HTTP/1.1 200 OK\r\ncache-control: max".into()),
+        ("a status of two digits", "HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n".into()),
+        ("a status of four digits", "HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n".into()),
+        ("a status of letters", "HTTP/1.1 abc OK\r\ncontent-length: 0\r\n\r\n".into()),
+        ("status 099", "HTTP/1.1 099 OK\r\ncontent-length: 0\r\n\r\n".into()),
+        ("another version", "HTTP/3.0 200 OK\r\ncontent-length: 0\r\n\r\n".into()),
+        (
+            "length and coding",
+            format!("{ok}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ),
+        ("two lengths", format!("{ok}content-length: 5\r\ncontent-length: 6\r\n\r\nhello!")),
+        ("a negative length", format!("{ok}content-length: -5\r\n\r\nhello")),
+        ("a length with a sign", format!("{ok}content-length: +5\r\n\r\nhello")),
+        ("a length over 2^64", format!("{ok}content-length: 18446744073709551621\r\n\r\nhello")),
+        ("bare CR", format!("{ok}x: a\rb\r\ncontent-length: 5\r\n\r\nhello")),
+        ("NUL", format!("{ok}x: a\0b\r\ncontent-length: 5\r\n\r\nhello")),
+        ("obs-fold", format!("{ok}x: a\r\n b\r\ncontent-length: 5\r\n\r\nhello")),
+        ("space before the colon", format!("{ok}content-length : 5\r\n\r\nhello")),
+        ("no colon", format!("{ok}nonsense\r\ncontent-length: 5\r\n\r\nhello")),
+        (
+            "101 unasked",
+            "HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhi".into(),
+        ),
+        (
+            "a huge head",
+            format!("{ok}x: {}\r\ncontent-length: 5\r\n\r\nhello", "a".repeat(1 << 20)),
+        ),
+    ] {
+        refuses(case, &raw);
+    }
+}
+
+#[test]
+fn malformed_chunking_never_ends_cleanly_and_is_not_stored() {
+    let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (case, body) in [
+        ("no number", "xyz\r\nhello\r\n0\r\n\r\n"),
+        ("a sign", "+5\r\nhello\r\n0\r\n\r\n"),
+        ("more data than said", "3\r\nhello\r\n0\r\n\r\n"),
+        ("LF after the size", "5\nhello\r\n0\r\n\r\n"),
+        ("LF after the data", "5\r\nhello\n0\r\n\r\n"),
+        ("no last chunk", "5\r\nhello\r\n"),
+        ("half a chunk", "5\r\nhel"),
+        ("half of the end", "5\r\nhello\r\n0\r\n"),
+        ("a size over 2^64", "10000000000000005\r\nhello\r\n0\r\n\r\n"),
+    ] {
+        refuses(case, &format!("{head}{body}"));
+    }
+}
+
+#[test]
+fn a_body_shorter_than_said_breaks_the_client() {
+    refuses(
+        "short",
+        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 9\r\n\r\nhello",
+    );
+}
+
+#[test]
+fn surplus_bytes_are_never_the_next_answer() {
+    let poison = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    let origin = Origin::new(move |seen, reply| {
+        let name = seen.target.clone();
+        reply.ok(&["cache-control: no-store"], name);
+        reply.raw(poison);
+    });
+    let larder = Larder::in_front_of(&origin);
+    for n in 0..20 {
+        let answer = larder.get(&format!("/{n}"));
+        assert!(!answer.text().contains("poison"), "{answer:?}");
+        assert!(answer.status == 502 || answer.text() == format!("/{n}"), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_coding_that_does_not_end_in_chunked_is_read_to_the_close() {
+    let origin = Origin::sending(
+        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: identity\r\n\r\nhello",
+    );
+    let larder = Larder::in_front_of(&origin);
+    let first = larder.get("/").expect(200);
+    assert_eq!(first.body, b"hello");
+    let second = larder.get("/").expect(200);
+    assert_eq!(second.body, b"hello");
+    assert!(second.header("transfer-encoding").is_none_or(|v| v == "chunked"), "{second:?}");
+}
+
+#[test]
+fn strange_but_harmless_values_pass() {
+    let origin = Origin::new(|_, reply| {
+        reply
+            .ok(&["cache-control: max-age=60", "x-strange: \"\\ {[()]} ;;,,=", "date: never"], "x");
+    });
+    let larder = Larder::in_front_of(&origin);
+    let answer = larder.get("/").expect(200);
+    assert_eq!(answer.header("x-strange"), Some("\"\\ {[()]} ;;,,="));
+}
+
+#[test]
+fn a_body_to_the_close_is_whole_and_stored() {
+    let origin =
+        Origin::sending("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n\r\nto the close");
+    let larder = Larder::in_front_of(&origin);
+    assert_eq!(larder.get("/").expect(200).body, b"to the close");
+    let second = larder.get("/").expect(200);
+    assert_eq!(second.body, b"to the close");
+    assert!(second.was_hit(), "{second:?}");
+}
+
+#[test]
+fn a_dead_origin_is_502_with_a_reason() {
+    let mut origin = Origin::serving(&[], "x");
+    let larder = Larder::in_front_of(&origin);
+    origin.stop();
+    let answer = larder.get("/").expect(502);
+    let proxy_status = answer.header("proxy-status").expect("Proxy-Status");
+    assert!(
+        proxy_status.starts_with("larder") && proxy_status.contains("error="),
+        "{proxy_status}"
+    );
+    assert!(!answer.body.is_empty(), "a small problem body");
+    assert!(answer.header("content-type").is_some_and(|t| t.contains("json")), "{answer:?}");
+    let errors = larder.metrics().count("larder_upstream_errors_total", &[]);
+    assert!(errors >= 1);
+    origin.start_again();
+    larder.get("/").expect(200);
+}
+
+#[test]
+fn a_slow_origin_is_504() {
+    let origin = Origin::new(|_, reply| {
+        reply.await_close(Duration::from_secs(20));
+        reply.close();
+    });
+    let config =
+        format!("[[upstream]]\nurl = \"{}\"\nfirst_byte_timeout = \"300ms\"\n", origin.url());
+    let larder = Larder::with(&origin, &config);
+    let start = Instant::now();
+    let answer = larder.get("/").expect(504);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(answer.header("proxy-status").is_some_and(|v| v.contains("error=")), "{answer:?}");
+}
+
+#[test]
+fn an_unroutable_origin_is_refused_in_time() {
+    // 192.0.2.0/24 is for documentation: nobody answers there (RFC 5737).
+    let config = "[[upstream]]\nurl = \"http://192.0.2.1:9\"\nconnect_timeout = \"300ms\"\n";
+    let larder = Setup::new("http://192.0.2.1:9").config(config).without_disk().start();
+    let start = Instant::now();
+    let answer = larder.get("/");
+    assert!(matches!(answer.status, 502 | 504), "{answer:?}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn an_early_answer_to_an_upload_reaches_the_client() {
+    let origin = Origin::new(|_, reply| reply.ok(&[], "unused"));
+    let larder = Larder::with(&origin, "");
+    let answer = larder.ask(&Ask::post("/", vec![0; 2_000_000])).expect(200);
+    assert_eq!(answer.text(), "unused");
+}
+
+#[test]
+fn interim_answers_are_no_final_ones() {
+    let origin = Origin::new(|_, reply| {
+        reply.raw("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n");
+        reply.raw("HTTP/1.1 102 Processing\r\n\r\n");
+        reply.ok(&["cache-control: max-age=60"], "final");
+    });
+    let larder = Larder::in_front_of(&origin);
+    assert_eq!(larder.get("/").expect(200).body, b"final");
+    assert!(larder.get("/").expect(200).was_hit());
+}

@@ -1,0 +1,307 @@
+//! What is still there after an end, an expected one or kill -9; and what must not be.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::support::{Ask, Larder, Origin, SOON, Setup, eventually, noise, text, within};
+
+const STORED: &[&str] = &["cache-control: max-age=6000", "content-type: text/css", "etag: \"1\""];
+
+#[test]
+fn after_sigterm_it_is_still_a_hit_from_disk() {
+    let body = text(20_000);
+    let mut origin = Origin::serving(STORED, body.clone());
+    let larder = Setup::new(&origin.url()).start_with_disk();
+    larder.get("/a").expect(200);
+    larder.ask(&Ask::get("/gzip").with("Accept-Encoding", "gzip")).expect(200);
+    let larder = larder.restart();
+    origin.stop();
+    let hit = larder.get("/a").expect(200);
+    assert!(hit.was_hit(), "{hit:?}");
+    assert!(hit.body == body);
+    let gzip = larder.ask(&Ask::get("/gzip").with("Accept-Encoding", "gzip")).expect(200);
+    assert!(gzip.was_hit() && gzip.is_gzip(), "{gzip:?}");
+    assert!(gzip.decoded() == body);
+    assert!(larder.metrics().count("larder_disk_hits_total", &[]) >= 1, "from disk");
+}
+
+#[test]
+fn after_kill_9_it_is_still_a_hit_from_disk() {
+    let small = noise(1000, 20);
+    let large = noise(2 << 20, 21);
+    let (s, l) = (small.clone(), large.clone());
+    let mut origin = Origin::new(move |seen, reply| {
+        reply.ok(STORED, if seen.path() == "/small" { &s } else { &l });
+    });
+    let larder = Setup::new(&origin.url()).start_with_disk();
+    larder.get("/small").expect(200);
+    larder.get("/large").expect(200);
+    let mut settled = (0, 0);
+    eventually("the writer to be done", SOON, || {
+        let pending = larder.metrics().count("larder_disk_pending_bytes", &[]);
+        let now = larder.on_disk();
+        settled = if now == settled.0 && now >= 2 && pending == 0 {
+            (now, settled.1 + 1)
+        } else {
+            (now, 0)
+        };
+        settled.1 >= 5
+    });
+    let larder = larder.kill_and_restart();
+    origin.stop();
+    for (target, body) in [("/small", small), ("/large", large)] {
+        let hit = larder.get(target).expect(200);
+        assert!(hit.was_hit(), "{target}: {:?}", hit.headers);
+        assert!(hit.body == body, "{target}");
+    }
+}
+
+#[test]
+fn age_goes_on_over_a_restart() {
+    let origin = Origin::serving(&["cache-control: max-age=1000", "age: 500"], "x");
+    let larder = Setup::new(&origin.url()).start_with_disk();
+    larder.get("/").expect(200);
+    let larder = larder.restart();
+    let age: u64 = larder.get("/").header("age").expect("Age").parse().expect("a number");
+    assert!((500..600).contains(&age), "{age}");
+}
+
+/// Asks for `/0` to `/n-1` over `threads` connections.
+fn fetch_all(larder: &Larder, n: usize, threads: usize) {
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let mut client = larder.connect();
+                for n in (thread..n).step_by(threads) {
+                    client.ask(&Ask::get(&format!("/{n}"))).expect(200);
+                }
+            });
+        }
+    });
+}
+
+fn body_of(target: &str) -> Vec<u8> {
+    let n: u64 = target.trim_start_matches('/').parse().unwrap_or(0);
+    noise(500 + (n as usize * 37) % 3000, n + 1)
+}
+
+fn numbered() -> Origin {
+    Origin::new(|seen, reply| reply.ok(STORED, body_of(seen.path())))
+}
+
+/// How many of these are answered without the origin; each that is must be right.
+fn kept(larder: &Larder, range: std::ops::Range<usize>) -> usize {
+    let mut client = larder.connect();
+    let mut kept = 0;
+    for n in range {
+        let target = format!("/{n}");
+        let ask = Ask::get(&target).with("Cache-Control", "only-if-cached");
+        let answer = client.ask(&ask);
+        if answer.status == 504 {
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{target}: {answer:?}");
+        assert!(answer.body == body_of(&target), "{target}: a wrong body");
+        kept += 1;
+    }
+    kept
+}
+
+fn await_writer(larder: &Larder, objects: u64) -> u64 {
+    let mut dropped = 0;
+    eventually("the writer to be done", SOON * 2, || {
+        let metrics = larder.metrics();
+        dropped = metrics.count("larder_disk_drops_total", &[]);
+        metrics.count("larder_disk_written_total", &[]) + dropped >= objects
+    });
+    dropped
+}
+
+#[test]
+fn twenty_thousand_objects_outlive_kill_9() {
+    const OBJECTS: usize = 20_000;
+    let mut origin = numbered();
+    let setup = Setup::new(&origin.url()).workers(4).env("LARDER_CACHE__DISK", "512MiB");
+    let larder = setup.start_with_disk();
+    fetch_all(&larder, OBJECTS, 8);
+    let dropped = await_writer(&larder, OBJECTS as u64);
+    let larder = larder.kill_and_restart();
+    origin.stop();
+    let kept = kept(&larder, 0..OBJECTS);
+    assert!(kept + dropped as usize >= OBJECTS, "{kept} kept, {dropped} dropped and counted");
+    assert!(kept >= OBJECTS / 2, "{kept} kept: the writer should keep up");
+}
+
+#[test]
+fn a_disk_that_wrapped_round_twice_keeps_the_newest() {
+    const OBJECTS: usize = 40_000;
+    let mut origin = numbered();
+    let setup = Setup::new(&origin.url()).workers(4).env("LARDER_CACHE__DISK", "64MiB");
+    let larder = setup.start_with_disk();
+    fetch_all(&larder, OBJECTS, 8);
+    let dropped = await_writer(&larder, OBJECTS as u64);
+    let larder = larder.kill_and_restart();
+    origin.stop();
+    // At most 8 KiB an object on disk: a quarter of the disk is 2,000 objects.
+    let newest = kept(&larder, OBJECTS - 2000..OBJECTS);
+    assert!(newest + dropped as usize >= 2000, "{newest} of the newest 2,000, {dropped} dropped");
+    kept(&larder, 0..OBJECTS - 2000);
+}
+
+/// An origin whose every answer is a new version, fresh for long.
+fn versions() -> (Origin, Arc<AtomicUsize>) {
+    let version = Arc::new(AtomicUsize::new(0));
+    let next = Arc::clone(&version);
+    let origin = Origin::new(move |_, reply| {
+        let version = next.fetch_add(1, Ordering::SeqCst) + 1;
+        reply.ok(&["cache-control: max-age=6000"], version.to_string());
+    });
+    (origin, version)
+}
+
+#[test]
+fn an_update_and_kill_9_never_bring_the_older_copy_back() {
+    let rounds = if crate::support::long() { 50 } else { 6 };
+    let (origin, _) = versions();
+    let setup = Setup::new(&origin.url()).config("[cache]\nclient_directives = \"honour\"\n");
+    let mut larder = setup.start_with_disk();
+    for round in 0..rounds {
+        let first: usize = larder.get("/").expect(200).text().parse().expect("a number");
+        within(SOON / 10, || larder.on_disk() >= 1);
+        let updated = match round % 3 {
+            0 => larder.ask(&Ask::get("/").with("Cache-Control", "no-cache")),
+            1 => {
+                larder.ask(&Ask::post("/", "x")).expect(200);
+                larder.get("/")
+            }
+            _ => {
+                larder.admin_post("/api/purge", "{\"url\": \"/\"}").expect(200);
+                larder.get("/")
+            }
+        };
+        let served: usize = updated.expect(200).text().parse().expect("a number");
+        assert!(served > first, "round {round}");
+        larder = larder.kill_and_restart();
+        let after: usize = larder.get("/").expect(200).text().parse().expect("a number");
+        assert!(after >= served, "round {round}: {after} came back after {served}");
+    }
+}
+
+#[test]
+fn an_invalidation_and_kill_9_never_bring_it_back() {
+    let (origin, _) = versions();
+    let setup = Setup::new(&origin.url());
+    let larder = setup.start_with_disk();
+    larder.get("/").expect(200);
+    larder.await_on_disk(1);
+    larder.ask(&Ask::post("/", "x")).expect(200);
+    let larder = larder.kill_and_restart();
+    let after = larder.get("/").expect(200);
+    assert!(!after.was_hit(), "{after:?}");
+}
+
+#[test]
+fn damaged_files_are_never_served() {
+    let mut origin = numbered();
+    let setup = Setup::new(&origin.url());
+    let larder = setup.start_with_disk();
+    fetch_all(&larder, 500, 2);
+    await_writer(&larder, 500);
+    assert!(larder.stop().success());
+    let damaged = damage(&setup.cache_dir());
+    assert!(damaged > 0, "there was something to damage");
+    let larder = setup.start();
+    larder.get("/1").expect(200);
+    within(SOON, || larder.admin_get("/readyz").text().contains("disk=ready"));
+    origin.stop();
+    kept(&larder, 0..500);
+}
+
+/// Flips a byte in every KiB of each large file below `dir`; answers how many bytes.
+fn damage(dir: &std::path::Path) -> usize {
+    let mut flipped = 0;
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            flipped += damage(&path);
+            continue;
+        }
+        let mut bytes = fs::read(&path).expect("readable");
+        if bytes.len() < 1 << 20 {
+            continue;
+        }
+        for at in (512..bytes.len().min(8 << 20)).step_by(1024) {
+            bytes[at] ^= 0x55;
+            flipped += 1;
+        }
+        fs::write(&path, bytes).expect("writable");
+    }
+    flipped
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_means_memory_only() {
+    let origin = Origin::serving(STORED, "x");
+    let setup = Setup::new(&origin.url());
+    fs::write(setup.dir().join("file"), "no directory").expect("written");
+    let dir = setup.dir().join("file").join("cache").display().to_string();
+    let larder = setup.env("LARDER_CACHE__DIR", &dir).start();
+    larder.get("/").expect(200);
+    assert!(larder.get("/").was_hit(), "from memory");
+    eventually("disk=off", SOON, || larder.admin_get("/readyz").text().contains("disk=off"));
+    eventually("a warning", SOON, || larder.events().to_lowercase().contains("warn"));
+    let alert = larder.metrics().sum("larder_alert_active", &[("alert", "disk_off")]);
+    assert!((alert - 1.0).abs() < f64::EPSILON, "{alert}");
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_runs_from_memory_and_says_so() {
+    let origin = Origin::serving(STORED, "x");
+    let setup = Setup::new(&origin.url());
+    let first = setup.start_with_disk();
+    first.get("/").expect(200);
+    first.await_on_disk(1);
+    let other = Setup::new(&origin.url());
+    let dir = setup.cache_dir().display().to_string();
+    let second = other.env("LARDER_CACHE__DIR", &dir).start();
+    eventually("disk=off", SOON, || second.admin_get("/readyz").text().contains("disk=off"));
+    assert!(second.events().contains("cache"), "{}", second.events());
+    second.get("/").expect(200);
+    assert!(second.get("/").was_hit());
+    drop(second);
+    assert!(first.restart().get("/").was_hit(), "the first was not harmed");
+}
+
+#[test]
+fn a_changed_geometry_is_noticed_and_handled() {
+    let origin = numbered();
+    let mut setup = Setup::new(&origin.url());
+    for (disk, block) in [
+        ("128MiB", "16MiB"),
+        ("64MiB", "16MiB"),
+        ("256MiB", "16MiB"),
+        ("256MiB", "8MiB"),
+        ("256MiB", "32MiB"),
+    ] {
+        setup = setup.env("LARDER_CACHE__DISK", disk).env("LARDER_CACHE__BLOCK_SIZE", block);
+        let larder = setup.start_with_disk();
+        fetch_all(&larder, 300, 2);
+        kept(&larder, 0..300);
+        assert!(larder.stop().success(), "{disk} {block}");
+    }
+}
+
+#[test]
+fn foreign_files_in_the_directory_are_left_alone() {
+    let origin = Origin::serving(STORED, "x");
+    let setup = Setup::new(&origin.url());
+    fs::create_dir_all(setup.cache_dir()).expect("a directory");
+    let foreign = setup.cache_dir().join("family-photo.jpg");
+    fs::write(&foreign, "dear").expect("written");
+    let larder = setup.start_with_disk();
+    larder.get("/").expect(200);
+    assert!(larder.restart().get("/").was_hit());
+    assert_eq!(fs::read(&foreign).expect("still there"), b"dear");
+}
