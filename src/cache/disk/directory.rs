@@ -39,11 +39,13 @@ const POOR_HOMES: [(i64, &str); 6] = [
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
+    /// It belongs to another process.
     #[error("another process uses {0}")]
     Locked(
         /// The directory.
         PathBuf,
     ),
+    /// The file system refused.
     #[error("cannot {what} {path}: {source}")]
     Io {
         /// What was tried: `open`, `lock` …
