@@ -199,7 +199,8 @@ fn after_wrapping_twice_the_youngest_survive() {
     let batch = block / 2;
     let safe = usize::try_from((capacity - 2 * block - batch) / 4096 * 165 / 170).unwrap();
     runtime().block_on(async {
-        let (disk, metrics) = open(config(dir.path(), capacity));
+        // Reading must not move anything.
+        let (disk, metrics) = open(DiskConfig { keep_hot: false, ..config(dir.path(), capacity) });
         ready(&disk).await;
         let mut found = 0;
         for (age, (key, _)) in seen.iter().rev().enumerate() {
@@ -218,7 +219,7 @@ fn after_wrapping_twice_the_youngest_survive() {
             assert_eq!(disk.put(name(key), value(key, 1, 4000), None).await, Put::Queued);
         }
         disk.flush().await;
-        assert!(metrics.disk.written.get() >= 4_000, "old ones that were read are written again");
+        assert_eq!(metrics.disk.written.get(), 4_000);
         disk.close(WAIT).await;
     });
 }
