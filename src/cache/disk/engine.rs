@@ -164,9 +164,13 @@ impl OldestFirst {
         self.found.get(block as usize).copied().flatten().unwrap_or(0)
     }
 
-    /// Marks the oldest quarter, less what is still free: hits there are written again.
+    /// Marks the oldest quarter once the disk is nearly full: hits there are written again. (foyer
+    /// may tell of a full block before it has taken the next clean one: so not at the last one.)
     fn mark_old(&self, info: &EvictionInfo<'_>) {
-        let old = (info.blocks.len() / 4).saturating_sub(info.clean);
+        let old = (info.blocks.len() / 4).max(1);
+        if info.clean > old {
+            return;
+        }
         for block in self.queue.iter().take(old) {
             if let Some(block) = info.blocks.get(*block as usize) {
                 block.statistics().probation.store(true, Ordering::Relaxed);

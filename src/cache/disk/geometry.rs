@@ -136,7 +136,7 @@ mod tests {
         );
         assert!(choose(64 * MIB, Some(0), 1024).is_err());
         assert!(choose(64 * MIB, Some(64 * MIB), 1024).is_err());
-        for capacity in [512 * KIB + 1, MIB + 4095, 77_777_777, u64::MAX] {
+        for capacity in [576 * KIB + 1, MIB + 4095, 77_777_777, u64::MAX] {
             for block in [None, Some(65_537), Some(MIN_BLOCK)] {
                 let got = choose(capacity, block, 1024).unwrap();
                 for size in [got.capacity, got.block, got.flush_buffer, got.max_entry] {

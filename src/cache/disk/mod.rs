@@ -80,6 +80,8 @@ pub struct DiskConfig {
     pub flush_buffer: Option<u64>,
     /// How long [`Disk::put`] waits for room.
     pub store_wait: Duration,
+    /// Whether a hit on an entry that is soon to be evicted writes it again, if there is room.
+    pub keep_hot: bool,
     /// Version of the values' format: with another one the disk starts empty.
     pub codec_version: u32,
 }
@@ -93,6 +95,7 @@ impl DiskConfig {
             block_size: None,
             flush_buffer: None,
             store_wait: Duration::from_millis(250),
+            keep_hot: true,
             codec_version: 1,
         }
     }
@@ -421,7 +424,7 @@ impl Shared {
             };
             let loaded = self.read(&mounted, key).await?;
             if self.changes_of(key) == before {
-                if loaded.old {
+                if loaded.old && self.config.keep_hot {
                     self.write_again(key, &loaded.value, before);
                 }
                 return Some(loaded.value);

@@ -17,8 +17,9 @@ use foyer::{
     Spawner, Store, StoreBuilder,
 };
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinError;
 
 use crate::cache::disk::directory::Scan;
 use crate::cache::disk::engine::{OldestFirst, Overflows, Tally};
@@ -61,6 +62,7 @@ pub(super) struct Mounted {
     pub(super) failed_reads: AtomicU32,
     /// Wakes the writer when there were too many.
     pub(super) suspect: Notify,
+    runtime: Handle,
     body: Mutex<Option<Body>>,
 }
 
@@ -74,13 +76,14 @@ impl Mounted {
         overflows: &Overflows,
     ) -> Result<Arc<Self>, OpenError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(1) // see Mounted::at_once
             .max_blocking_threads(IO_THREADS)
             .thread_name("larder-disk")
             .enable_all()
             .build()
             .map_err(OpenError::Runtime)?;
         let failed = |error: foyer::Error| OpenError::Store(error.to_string());
+        let handle = runtime.handle().clone();
         // Every exit from here on ends the runtime on a thread that may wait.
         let mut body = Body { runtime: Some(runtime), device: None };
         let device = FsDeviceBuilder::new(dir).with_capacity(geometry.capacity);
@@ -108,17 +111,14 @@ impl Mounted {
             .with_eviction_config(FifoConfig::default())
             .with_hash_builder(hasher)
             .build();
-        let Some(runtime) = &body.runtime else {
-            return Err(OpenError::Store("no runtime".into()));
-        };
         let builder = StoreBuilder::new("larder", staging.clone(), metrics)
             .with_io_engine_config(PsyncIoEngineConfig::new())
             .with_engine_config(engine)
             .with_compression(Compression::None)
             .with_recover_mode(RecoverMode::Quiet)
-            .with_spawner(Spawner::from(runtime.handle().clone()));
+            .with_spawner(Spawner::from(handle.clone()));
         // A task of its own: foyer unwraps on its way.
-        let built = runtime.spawn(builder.build()).await;
+        let built = handle.spawn(builder.build()).await;
         let store = match built {
             Ok(built) => built.map_err(failed)?,
             Err(panicked) => return Err(OpenError::Store(panicked.to_string())),
@@ -130,6 +130,7 @@ impl Mounted {
             tally,
             failed_reads: AtomicU32::new(0),
             suspect: Notify::new(),
+            runtime: handle,
             body: Mutex::new(Some(body)),
         }))
     }
@@ -152,6 +153,18 @@ impl Mounted {
         self.delete(&key);
         let entry = self.staging.insert(DiskKey(key), value);
         self.store.enqueue(entry.piece(), true);
+    }
+
+    /// Runs `enqueue` so that foyer writes all that it enqueues as one batch. It runs on the only
+    /// thread that runs foyer's flusher, which therefore sees nothing of it before it has ended.
+    ///
+    /// In two parts, the second would be written where the first should have ended, even if the
+    /// first failed: over entries that are known to be on disk.
+    pub(super) async fn at_once<T: Send + 'static>(
+        &self,
+        enqueue: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        self.runtime.spawn(async { enqueue() }).await
     }
 
     /// Waits until foyer has dealt with all that was enqueued.

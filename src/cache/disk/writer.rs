@@ -195,13 +195,17 @@ struct Batch {
 }
 
 /// Writes batch after batch until closing, or until something fails.
-async fn write(shared: &Shared, mounted: &Arc<Mounted>) -> Result<(), Failure> {
+async fn write(shared: &Arc<Shared>, mounted: &Arc<Mounted>) -> Result<(), Failure> {
     loop {
         if mounted.failed_reads.load(Ordering::Relaxed) >= READ_FAILURES {
             return Err(Failure::Reads);
         }
         let before = shared.overflows.sum();
-        let batch = fill(shared, mounted);
+        let batch = mounted.at_once({
+            let (shared, mounted) = (shared.clone(), mounted.clone());
+            move || fill(&shared, &mounted)
+        });
+        let batch = batch.await.map_err(Failure::Panicked)?;
         if batch.keys.is_empty() {
             if *shared.closing.borrow() {
                 let closed = tokio::time::timeout(WRITE_WAIT, mounted.close()).await;
