@@ -45,7 +45,7 @@ pub enum CodecError {
     Content,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum BodyHead {
     Inline(u32),
     Segmented { len: u64, segment: u32 },

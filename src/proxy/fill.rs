@@ -32,7 +32,7 @@ use crate::upstream::{RequestBody, ResponseBody};
 /// What a flight shares with all who wait for it.
 pub enum Shared {
     /// A response that is being stored while it streams.
-    Filling(Filling),
+    Filling(Box<Filling>),
     /// The stored response was validated and is fresh again.
     Validated(Arc<Entry>),
     /// The origin answered with an error status: stale content if that is allowed, else each
@@ -333,7 +333,7 @@ async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored
         origin_ns: arrived.origin_ns,
     };
     drop(origin_fields);
-    let shared = Arc::new(Shared::Filling(filling));
+    let shared = Arc::new(Shared::Filling(Box::new(filling)));
     fill.tell(Head::Shared(shared.clone()));
     let Shared::Filling(filling) = shared.as_ref() else { return };
     let _guard = EndBroken(filling);
@@ -474,9 +474,7 @@ impl<'a> Pump<'a> {
     async fn take(&mut self, data: Bytes) {
         self.received += data.len() as u64;
         let cache = &self.plan.view.snapshot.cache;
-        if self.kept
-            && (self.received > cache.max_object || !self.tiers.can_keep(self.received))
-        {
+        if self.kept && (self.received > cache.max_object || !self.tiers.can_keep(self.received)) {
             self.kept = false;
         }
         // Into the store first: what leaves the window must be there.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::header::UPGRADE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, request};
-use hyper::body::Incoming;
 use hyper::body::Body as _;
+use hyper::body::Incoming;
 
 use crate::cache::tiers::{Found, Lookup};
 use crate::clock;
@@ -20,10 +20,11 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::{View, Worker};
 use crate::proxy::{coding, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::headers::Pseudonym;
 use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
-use crate::semantics::headers::Pseudonym;
+use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::time::Timestamp;
 use crate::semantics::{cache_status, headers, invalidation};
 use crate::upstream::RequestBody;
 
@@ -134,12 +135,11 @@ impl Walk<'_> {
             return Box::pin(self.pass(ask, incoming)).await;
         }
         let tiers = &self.worker.house.tiers;
-        let looked_ns = clock::monotonic_ns();
         let lookup = match tiers.peek(&self.key, &ask.head.headers) {
             Some(found) => Lookup::Found(found),
             None => Box::pin(tiers.lookup(&self.key, &ask.head.headers)).await,
         };
-        let took = clock::monotonic_ns().saturating_sub(looked_ns);
+        let took = clock::monotonic_ns().saturating_sub(self.began_ns);
         self.worker.house.metrics.lookup(self.worker.id, took);
         let now = clock::now();
         let (found, fwd, detail) = match lookup {
@@ -155,17 +155,19 @@ impl Walk<'_> {
                 let forced = found.entry.last_forced();
                 match reuse::reuse(stored, &ask.asked, policy, found.stale, forced, now) {
                     Reuse::Fresh => {
-                        return Ok(self.stored(ask, &found, Decision::new(Outcome::Hit)).await);
+                        return Ok(self
+                            .stored(ask, &found, Decision::new(Outcome::Hit), now)
+                            .await);
                     }
                     Reuse::StaleAllowed => {
                         let decision = Decision::new(Outcome::Stale).because("max-stale");
-                        return Ok(self.stored(ask, &found, decision).await);
+                        return Ok(self.stored(ask, &found, decision, now).await);
                     }
                     Reuse::WhileRevalidate => {
                         fetch::in_background(self.worker, ask, &self.key, &found);
                         let decision =
                             Decision::new(Outcome::Stale).because("stale-while-revalidate");
-                        return Ok(self.stored(ask, &found, decision).await);
+                        return Ok(self.stored(ask, &found, decision, now).await);
                     }
                     Reuse::OnlyIfCached504 => return Err(ProxyError::NotCached),
                     Reuse::Validate(fwd, detail) => (found, fwd, detail),
@@ -179,7 +181,7 @@ impl Walk<'_> {
     }
 
     /// Answers from the store.
-    async fn stored(&self, ask: &Ask, found: &Found, decision: Decision) -> Answer {
+    async fn stored(&self, ask: &Ask, found: &Found, decision: Decision, now: Timestamp) -> Answer {
         let tiers = &self.worker.house.tiers;
         let coded;
         let mut entry = &found.entry;
@@ -187,7 +189,7 @@ impl Walk<'_> {
             coded = Box::pin(coding::add_gzip(self.worker, ask, &self.key, found)).await;
             entry = &coded;
         }
-        respond::from_entry(ask, tiers, entry, decision, clock::now())
+        respond::from_entry(ask, tiers, entry, decision, now)
     }
 
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Result<Answer, ProxyError> {
@@ -196,11 +198,7 @@ impl Walk<'_> {
 
     /// Past the cache: other methods, and requests with a body. What an unsafe method changed is
     /// invalidated (RFC 9111 §4.4).
-    async fn pass(
-        &mut self,
-        ask: &mut Ask,
-        incoming: Incoming,
-    ) -> Result<Answer, ProxyError> {
+    async fn pass(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
         let limit = ask.view.snapshot.limits.body_size;
         if limit > 0 && incoming.size_hint().lower() > limit {
             ask.conn.close_after_answer();
@@ -220,8 +218,7 @@ impl Walk<'_> {
         } else {
             (Fwd::Method, "method")
         };
-        let private =
-            forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await?;
+        let private = forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await?;
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }

@@ -7,6 +7,7 @@
 //! - `engine`: foyer's own counters, and the order in which its blocks are evicted.
 //! - `store`: foyer's `Store` on a runtime of its own, opened and taken down as one.
 //! - `pending`: what waits to be written; asked before the disk.
+//! - `shared`: the steps behind [`Disk`].
 //! - `writer`: the one task that writes, and the one that hangs the store in and takes it out.
 //!
 //! foyer drops, revives and forgets without a word (`PITFALLS.md` 1-22). What is done about it:
@@ -29,12 +30,13 @@ mod engine;
 mod entry;
 mod geometry;
 mod pending;
+mod shared;
 mod store;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,7 +44,6 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::cache::disk::directory::Directory;
-use crate::cache::disk::entry::Loaded;
 use crate::cache::disk::geometry::Geometry;
 use crate::cache::disk::pending::{Pending, Waiting};
 use crate::cache::disk::store::Mounted;
@@ -362,172 +363,6 @@ impl Disk {
 
     fn mounted(&self) -> Option<Arc<Mounted>> {
         self.shared.as_ref()?.state.lock().mounted.clone()
-    }
-}
-
-impl Shared {
-    async fn put(
-        &self,
-        key: Bytes,
-        value: Bytes,
-        on_disk: Option<OnDisk>,
-    ) -> Result<(), (Put, Option<OnDisk>)> {
-        let counts = &self.metrics.disk;
-        let size = entry::size_on_disk(&key, &value);
-        // First of all, so that whatever happens next leaves a miss and not the older copy.
-        let older = self.forget(&key);
-        let refuse = |put: Put, older: Vec<OnDisk>| {
-            tell(older, false);
-            put
-        };
-        if size > self.geometry.max_entry {
-            counts.dropped_too_large.inc();
-            return Err((refuse(Put::TooLarge, older), on_disk));
-        }
-        if !self.state.lock().takes_puts() {
-            return Err((refuse(Put::Off, older), on_disk));
-        }
-        let pages = u32::try_from(size / geometry::PAGE).unwrap_or(u32::MAX);
-        let room = self.room.clone().acquire_many_owned(pages);
-        let Ok(Ok(room)) = tokio::time::timeout(self.config.store_wait, room).await else {
-            counts.dropped_behind.inc();
-            return Err((refuse(Put::Behind, older), on_disk));
-        };
-        let mut state = self.state.lock();
-        if !state.takes_puts() {
-            drop(state);
-            return Err((refuse(Put::Off, older), on_disk));
-        }
-        // Another put of this key may have come in while this one waited for room.
-        let mut told = state.forget(&key);
-        told.extend(older);
-        told.extend(on_disk);
-        self.changed(&key);
-        state.pending.queue(key, value, size, told, room);
-        counts.pending_bytes.set(i64::try_from(state.pending.bytes()).unwrap_or(i64::MAX));
-        drop(state);
-        self.work.notify_one();
-        Ok(())
-    }
-
-    async fn find(&self, key: &[u8]) -> Option<Bytes> {
-        // A change that passes during the read makes what was read too old to be trusted.
-        for _ in 0..2 {
-            let before = self.changes_of(key);
-            let mounted = {
-                let state = self.state.lock();
-                match state.pending.get(key) {
-                    Waiting::Value(value) => return Some(value),
-                    Waiting::Gone => return None,
-                    Waiting::Unknown => state.mounted.clone()?,
-                }
-            };
-            let loaded = self.read(&mounted, key).await?;
-            if self.changes_of(key) == before {
-                if loaded.old && self.config.keep_hot {
-                    self.write_again(key, &loaded.value, before);
-                }
-                return Some(loaded.value);
-            }
-        }
-        None
-    }
-
-    async fn read(&self, mounted: &Mounted, key: &[u8]) -> Option<Loaded> {
-        let counts = &self.metrics.disk;
-        let read = tokio::time::timeout(LOAD_WAIT, mounted.load(key)).await;
-        match read {
-            Ok(Ok(loaded)) => {
-                mounted.failed_reads.store(0, Ordering::Relaxed);
-                loaded
-            }
-            Ok(Err(store::ReadError::Damaged)) => {
-                counts.corrupt.inc();
-                None
-            }
-            Ok(Err(store::ReadError::Io)) | Err(_) => {
-                counts.read_errors.inc();
-                if mounted.failed_reads.fetch_add(1, Ordering::Relaxed) + 1 == READ_FAILURES {
-                    mounted.suspect.notify_one();
-                }
-                None
-            }
-        }
-    }
-
-    /// Writes a copy that is about to be evicted, and was asked for, to the disk's young end. Only
-    /// when there is plenty of room, and nothing changed since `before`.
-    fn write_again(&self, key: &[u8], value: &Bytes, before: u32) {
-        let size = entry::size_on_disk(key, value);
-        let pages = size / geometry::PAGE;
-        let spare = self.geometry.flush_buffer / geometry::PAGE * PENDING_BUFFERS / 2;
-        if self.room.available_permits() < spare + pages {
-            return;
-        }
-        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-        let Ok(room) = self.room.clone().try_acquire_many_owned(pages) else { return };
-        let mut state = self.state.lock();
-        if state.takes_puts()
-            && self.changes_of(key) == before
-            && matches!(state.pending.get(key), Waiting::Unknown)
-        {
-            let key = Bytes::copy_from_slice(key);
-            state.pending.queue(key, value.clone(), size, Vec::new(), room);
-            drop(state);
-            self.work.notify_one();
-        }
-    }
-
-    /// Forgets `key` and returns who waits to hear of it.
-    fn forget(&self, key: &[u8]) -> Vec<OnDisk> {
-        let mut state = self.state.lock();
-        self.changed(key);
-        state.forget(key)
-    }
-
-    /// Takes the store out: no lookups, nothing that waits is kept.
-    fn take_out(&self, now: DiskState, reason: Option<String>) -> Vec<OnDisk> {
-        let mut state = self.state.lock();
-        if now == DiskState::Failed && state.now != DiskState::Failed {
-            self.metrics.disk.failures.inc(); // once, however often it is tried again
-        }
-        state.now = now;
-        state.reason = reason;
-        state.mounted = None;
-        self.metrics.disk.ready.set(0);
-        self.metrics.disk.pending_bytes.set(0);
-        state.pending.abandon()
-    }
-
-    fn change_slot(&self, key: &[u8]) -> Option<&AtomicU32> {
-        let hash = twox_hash::XxHash3_64::oneshot(key) as usize;
-        self.changes.get(hash % CHANGE_SLOTS)
-    }
-
-    fn changes_of(&self, key: &[u8]) -> u32 {
-        self.change_slot(key).map_or(0, |slot| slot.load(Ordering::Acquire))
-    }
-
-    /// To be called with every change, under the lock.
-    fn changed(&self, key: &[u8]) {
-        if let Some(slot) = self.change_slot(key) {
-            slot.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-}
-
-impl State {
-    fn takes_puts(&self) -> bool {
-        !self.closing && matches!(self.now, DiskState::Recovering | DiskState::Ready)
-    }
-
-    fn forget(&mut self, key: &[u8]) -> Vec<OnDisk> {
-        let told = self.pending.remove(key);
-        match &self.mounted {
-            Some(mounted) => mounted.delete(key),
-            None => self.pending.forget_later(key),
-        }
-        told
     }
 }
 

@@ -30,7 +30,7 @@ use crate::cache::hash::KeyedHasher;
 /// Reads and writes under way at once; each is a thread.
 const IO_THREADS: usize = 32;
 /// How long I/O under way may take before its files are left open for ever.
-const DISMANTLE_WAIT: Duration = Duration::from_secs(600);
+const DISMANTLE_WAIT: Duration = Duration::from_mins(10);
 /// Shards of foyer's view of what is being written.
 const SHARDS: usize = 8;
 

@@ -1,6 +1,6 @@
 //! The disk tier with real files, in one process. Kills and restarts are in `tests/disk.rs`.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::*;

@@ -16,7 +16,7 @@ use crate::clock::monotonic_ms;
 
 /// First wait before a failed or locked disk is tried again; doubled each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_LAST: Duration = Duration::from_secs(60);
+const RETRY_LAST: Duration = Duration::from_mins(1);
 /// Having served for so long, the next failure is a new one.
 const SERVED_WELL_MS: u64 = 60_000;
 /// A batch that takes longer hangs.
@@ -102,21 +102,16 @@ async fn serve(
     }
     let dismantled = opened.dismantle();
     drop(opened);
-    match end {
-        Ok(()) => {
-            shared.state.lock().mounted = None;
-            let _ = tokio::time::timeout(Duration::from_secs(1), dismantled).await;
+    if let Err(failure) = &end {
+        tell(shared.take_out(DiskState::Failed, Some(failure.to_string())), false);
+        // Reopened while an old write is still under way, the new store would be overwritten.
+        tokio::select! {
+            _ = dismantled => {}
+            _ = closing.wait_for(|closing| *closing) => {}
         }
-        Err(_) => {
-            // Reopened while an old write is still under way, the new store would be overwritten.
-            let told =
-                shared.take_out(DiskState::Failed, end.as_ref().err().map(ToString::to_string));
-            tell(told, false);
-            tokio::select! {
-                _ = dismantled => {}
-                _ = closing.wait_for(|closing| *closing) => {}
-            }
-        }
+    } else {
+        shared.state.lock().mounted = None;
+        let _ = tokio::time::timeout(Duration::from_secs(1), dismantled).await;
     }
     end
 }
@@ -130,13 +125,12 @@ async fn open(
     let looked = tokio::task::spawn_blocking({
         let shared = shared.clone();
         move || {
-            let directory = match claimed {
-                Some(directory) => directory,
-                None => {
-                    let claimed = Directory::claim(&shared.config.dir)?;
-                    claimed.forget_purges();
-                    Arc::new(claimed)
-                }
+            let directory = if let Some(directory) = claimed {
+                directory
+            } else {
+                let claimed = Directory::claim(&shared.config.dir)?;
+                claimed.forget_purges();
+                Arc::new(claimed)
             };
             if failed_before {
                 directory.probe(PROBE.min(shared.geometry.flush_buffer))?;

@@ -113,9 +113,8 @@ impl Stream {
     /// fastest reader is within half a window.
     pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
-        let fastest = (state.readers.iter().filter(|reader| !reader.gone))
-            .map(|reader| reader.offset)
-            .max();
+        let fastest =
+            (state.readers.iter().filter(|reader| !reader.gone)).map(|reader| reader.offset).max();
         let behind = state.head.saturating_sub(fastest.unwrap_or(state.head));
         if state.kept || behind <= self.window / 2 {
             return Poll::Ready(());
@@ -132,19 +131,12 @@ impl Stream {
     /// A reader from the body's beginning.
     pub fn reader(self: &Arc<Self>) -> StreamReader {
         let mut state = self.state.lock();
-        let fresh = Reader::default();
-        let index = match state.readers.iter().position(|reader| reader.gone) {
-            Some(free) => {
-                if let Some(slot) = state.readers.get_mut(free) {
-                    *slot = fresh;
-                }
-                free
-            }
-            None => {
-                state.readers.push(fresh);
-                state.readers.len() - 1
-            }
-        };
+        let free = state.readers.iter().position(|reader| reader.gone);
+        let index = free.unwrap_or(state.readers.len());
+        match state.readers.get_mut(index) {
+            Some(slot) => *slot = Reader::default(),
+            None => state.readers.push(Reader::default()),
+        }
         drop(state);
         StreamReader { stream: self.clone(), index, finished: false }
     }

@@ -1,0 +1,191 @@
+//! The steps behind [`super::Disk`]: each change of a key is one step under the lock, and told of
+//! outside it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+
+use crate::cache::disk::entry::{self, Loaded};
+use crate::cache::disk::pending::Waiting;
+use crate::cache::disk::store::{Mounted, ReadError};
+use crate::cache::disk::{
+    CHANGE_SLOTS, DiskState, LOAD_WAIT, OnDisk, PENDING_BUFFERS, Put, READ_FAILURES, Shared, State,
+    geometry, tell,
+};
+
+impl Shared {
+    pub(super) async fn put(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        on_disk: Option<OnDisk>,
+    ) -> Result<(), (Put, Option<OnDisk>)> {
+        let counts = &self.metrics.disk;
+        let size = entry::size_on_disk(&key, &value);
+        // First of all, so that whatever happens next leaves a miss and not the older copy.
+        let older = self.forget(&key);
+        let refuse = |put: Put, older: Vec<OnDisk>| {
+            tell(older, false);
+            put
+        };
+        if size > self.geometry.max_entry {
+            counts.dropped_too_large.inc();
+            return Err((refuse(Put::TooLarge, older), on_disk));
+        }
+        if !self.state.lock().takes_puts() {
+            return Err((refuse(Put::Off, older), on_disk));
+        }
+        let pages = u32::try_from(size / geometry::PAGE).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(pages);
+        let Ok(Ok(room)) = tokio::time::timeout(self.config.store_wait, room).await else {
+            counts.dropped_behind.inc();
+            return Err((refuse(Put::Behind, older), on_disk));
+        };
+        let mut state = self.state.lock();
+        if !state.takes_puts() {
+            drop(state);
+            return Err((refuse(Put::Off, older), on_disk));
+        }
+        // Another put of this key may have come in while this one waited for room.
+        let mut told = state.forget(&key);
+        told.extend(older);
+        told.extend(on_disk);
+        self.changed(&key);
+        state.pending.queue(key, value, size, told, room);
+        counts.pending_bytes.set(i64::try_from(state.pending.bytes()).unwrap_or(i64::MAX));
+        drop(state);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    pub(super) async fn find(&self, key: &[u8]) -> Option<Bytes> {
+        // A change that passes during the read makes what was read too old to be trusted.
+        for _ in 0..2 {
+            let before = self.changes_of(key);
+            let mounted = {
+                let state = self.state.lock();
+                match state.pending.get(key) {
+                    Waiting::Value(value) => return Some(value),
+                    Waiting::Gone => return None,
+                    Waiting::Unknown => state.mounted.clone()?,
+                }
+            };
+            let read = tokio::time::timeout(LOAD_WAIT, mounted.load(key)).await;
+            let read = read.unwrap_or(Err(ReadError::Io));
+            if self.changes_of(key) != before {
+                continue;
+            }
+            return match self.counted(&mounted, read) {
+                Some(loaded) => {
+                    if loaded.old && self.config.keep_hot {
+                        self.write_again(key, &loaded.value, before);
+                    }
+                    Some(loaded.value)
+                }
+                None => None,
+            };
+        }
+        None
+    }
+
+    /// Counts what went wrong with a read; too often in a row makes the disk suspect.
+    fn counted(
+        &self,
+        mounted: &Mounted,
+        read: Result<Option<Loaded>, ReadError>,
+    ) -> Option<Loaded> {
+        match read {
+            Ok(loaded) => {
+                mounted.failed_reads.store(0, Ordering::Relaxed);
+                loaded
+            }
+            Err(ReadError::Damaged) => {
+                self.metrics.disk.corrupt.inc();
+                None
+            }
+            Err(ReadError::Io) => {
+                self.metrics.disk.read_errors.inc();
+                if mounted.failed_reads.fetch_add(1, Ordering::Relaxed) + 1 == READ_FAILURES {
+                    mounted.suspect.notify_one();
+                }
+                None
+            }
+        }
+    }
+
+    /// Writes a copy that is about to be evicted, and was asked for, to the disk's young end. Only
+    /// when there is plenty of room, and nothing changed since `before`.
+    fn write_again(&self, key: &[u8], value: &Bytes, before: u32) {
+        let size = entry::size_on_disk(key, value);
+        let pages = size / geometry::PAGE;
+        let spare = self.geometry.flush_buffer / geometry::PAGE * PENDING_BUFFERS / 2;
+        if self.room.available_permits() < spare + pages {
+            return;
+        }
+        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.clone().try_acquire_many_owned(pages) else { return };
+        let mut state = self.state.lock();
+        if state.takes_puts()
+            && self.changes_of(key) == before
+            && matches!(state.pending.get(key), Waiting::Unknown)
+        {
+            self.changed(key);
+            let key = Bytes::copy_from_slice(key);
+            state.pending.queue(key, value.clone(), size, Vec::new(), room);
+            drop(state);
+            self.work.notify_one();
+        }
+    }
+
+    /// Forgets `key` and returns who waits to hear of it.
+    pub(super) fn forget(&self, key: &[u8]) -> Vec<OnDisk> {
+        let mut state = self.state.lock();
+        self.changed(key);
+        state.forget(key)
+    }
+
+    /// Takes the store out: no lookups, nothing that waits is kept.
+    pub(super) fn take_out(&self, now: DiskState, reason: Option<String>) -> Vec<OnDisk> {
+        let mut state = self.state.lock();
+        if now == DiskState::Failed && state.now != DiskState::Failed {
+            self.metrics.disk.failures.inc(); // once, however often it is tried again
+        }
+        state.now = now;
+        state.reason = reason;
+        state.mounted = None;
+        self.metrics.disk.ready.set(0);
+        self.metrics.disk.pending_bytes.set(0);
+        state.pending.abandon()
+    }
+
+    fn change_slot(&self, key: &[u8]) -> Option<&AtomicU32> {
+        let hash = twox_hash::XxHash3_64::oneshot(key) as usize;
+        self.changes.get(hash % CHANGE_SLOTS)
+    }
+
+    fn changes_of(&self, key: &[u8]) -> u32 {
+        self.change_slot(key).map_or(0, |slot| slot.load(Ordering::Acquire))
+    }
+
+    /// To be called with every change, under the lock.
+    fn changed(&self, key: &[u8]) {
+        if let Some(slot) = self.change_slot(key) {
+            slot.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl State {
+    fn takes_puts(&self) -> bool {
+        !self.closing && matches!(self.now, DiskState::Recovering | DiskState::Ready)
+    }
+
+    pub(super) fn forget(&mut self, key: &[u8]) -> Vec<OnDisk> {
+        let told = self.pending.remove(key);
+        match &self.mounted {
+            Some(mounted) => mounted.delete(key),
+            None => self.pending.forget_later(key),
+        }
+        told
+    }
+}
