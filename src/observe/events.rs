@@ -69,6 +69,9 @@ fn parse(level: &str) -> Result<EnvFilter, EventsError> {
     } else {
         bare
     };
+    // What foyer says of its recovery is for who asks for it.
+    let quiet = word && matches!(text, "info" | "warn" | "error");
+    let text = if quiet { format!("{text},foyer_storage=warn") } else { text.to_owned() };
     EnvFilter::builder()
         .parse(text)
         .map_err(|source| EventsError::Level { level: level.into(), source })

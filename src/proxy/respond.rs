@@ -17,7 +17,7 @@ use crate::proxy::body::{FlightReader, Source};
 use crate::proxy::compress::GzipBody;
 use crate::proxy::fill::{Filling, Private};
 use crate::proxy::segments::{Extent, SegmentReader};
-use crate::semantics::decision::Decision;
+use crate::semantics::decision::{Decision, Outcome};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
@@ -143,7 +143,10 @@ pub fn from_entry(
     mut decision: Decision,
     now: Timestamp,
 ) -> Answer {
-    decision.ttl = Some(entry.stored.remaining(now));
+    // A purge may have made it stale before its time.
+    let left = entry.stored.remaining(now);
+    let stale = decision.outcome == Outcome::Stale;
+    decision.ttl = Some(left).filter(|left| !stale || *left < 0);
     let (body, part) = match &entry.gzip {
         Some(gzip) if ask.takes_gzip() => (gzip, Part::Gzip),
         _ => (&entry.identity, Part::Identity),

@@ -173,10 +173,10 @@ impl Check<'_> {
                     &given.place,
                     format!("`cache.block_size` is {found}; it must be a multiple of 4KiB"),
                 );
-            } else if disk > 0 && size > disk / 4 {
-                let most = show_bytes(disk / 4);
+            } else if disk > 0 && size > disk / 8 {
+                let most = show_bytes(disk / 8);
                 let what = format!(
-                    "`cache.block_size` is {found}; it must be at most a quarter of `cache.disk`, {most}"
+                    "`cache.block_size` is {found}; it must be at most an eighth of `cache.disk`, {most}"
                 );
                 self.refuse(&given.place, what);
             }
