@@ -52,7 +52,9 @@ fn licences_of_all_dependencies_are_allowed() {
     let refused: Vec<String> = packages
         .iter()
         .filter(|package| !allowed(package["license"].as_str().unwrap_or("none")))
-        .map(|package| format!("{} {}: {}", package["name"], package["version"], package["license"]))
+        .map(|package| {
+            format!("{} {}: {}", package["name"], package["version"], package["license"])
+        })
         .collect();
     assert!(refused.is_empty(), "not among the allowed licences:\n{}", refused.join("\n"));
 }

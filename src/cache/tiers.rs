@@ -105,10 +105,9 @@ impl Tiers {
     pub async fn lookup(&self, primary: &[u8], request: &HeaderMap) -> Lookup {
         let variants = match self.slot(primary).await {
             Some(Slot::Entry(entry)) => {
-                return self.checked(primary, entry, None).map_or(
-                    Lookup::Missing { variants: None },
-                    Lookup::Found,
-                );
+                return self
+                    .checked(primary, entry, None)
+                    .map_or(Lookup::Missing { variants: None }, Lookup::Found);
             }
             Some(Slot::Variants(variants)) => variants,
             _ => return Lookup::Missing { variants: None },

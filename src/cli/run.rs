@@ -57,8 +57,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn serve(loaded: Loaded) -> Result<(), String> {
     let snapshot = loaded.snapshot.clone();
-    let events = Events::start(snapshot.log.format, &snapshot.log.level)
-        .map_err(|error| chain(&error))?;
+    let events =
+        Events::start(snapshot.log.format, &snapshot.log.level).map_err(|error| chain(&error))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -68,8 +68,8 @@ fn serve(loaded: Loaded) -> Result<(), String> {
     let log = AccessLog::start(access, format, snapshot.workers, metrics.clone())
         .map_err(|error| chain(&error))?;
     let log = Arc::new(log);
-    let listeners = Listeners::bind(snapshot.listen, snapshot.workers)
-        .map_err(|error| chain(&error))?;
+    let listeners =
+        Listeners::bind(snapshot.listen, snapshot.workers).map_err(|error| chain(&error))?;
     let bound = admin::bind(snapshot.admin.listen).map_err(|error| chain(&error))?;
     let back_room = back_room()?;
     let mut signals = Signals::new(&back_room)?;

@@ -137,7 +137,8 @@ impl ProxyError {
                 headers.insert(PROXY_STATUS.clone(), value);
             }
             Self::Method => {
-                let value = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+                let value =
+                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
                 headers.insert(ALLOW, value);
             }
             _ => {}

@@ -76,7 +76,9 @@ pub async fn fetch(
     primary: &[u8],
     mut wanted: Wanted,
 ) -> Result<Answer, ProxyError> {
-    if wanted.stale.is_none() && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_if_match) {
+    if wanted.stale.is_none()
+        && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_if_match)
+    {
         // An answer without the whole body fills nothing (RFC 9111 §3.3; parts come later).
         let private = forward::pass(worker, ask, RequestBody::Empty, None, "partial").await?;
         let decision = wanted.decision(Outcome::Miss);
@@ -110,20 +112,18 @@ pub async fn fetch(
             flight.head().await
         };
         match head {
-            Head::Shared(shared) => {
-                match use_shared(worker, ask, &shared, &wanted, collapsed)? {
-                    Used::Answer(answer) => return Ok(*answer),
-                    Used::OtherVariant(names, generation) => {
-                        wanted.varies = Some((names, generation));
-                        wanted.stale = None;
-                        wanted.fwd = Fwd::VaryMiss;
-                    }
-                    Used::AskAgain => match receive(private.take()).await {
-                        Some(private) => return Ok(passed(ask, private, &wanted)),
-                        None => known = Some("origin-error"),
-                    },
+            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed)? {
+                Used::Answer(answer) => return Ok(*answer),
+                Used::OtherVariant(names, generation) => {
+                    wanted.varies = Some((names, generation));
+                    wanted.stale = None;
+                    wanted.fwd = Fwd::VaryMiss;
                 }
-            }
+                Used::AskAgain => match receive(private.take()).await {
+                    Some(private) => return Ok(passed(ask, private, &wanted)),
+                    None => known = Some("origin-error"),
+                },
+            },
             Head::Released(reason) => match receive(private.take()).await {
                 Some(private) => return Ok(passed(ask, private, &wanted)),
                 None => {

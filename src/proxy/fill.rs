@@ -474,9 +474,7 @@ impl<'a> Pump<'a> {
     async fn take(&mut self, data: Bytes) {
         self.received += data.len() as u64;
         let cache = &self.plan.view.snapshot.cache;
-        if self.kept
-            && (self.received > cache.max_object || !self.tiers.can_keep(self.received))
-        {
+        if self.kept && (self.received > cache.max_object || !self.tiers.can_keep(self.received)) {
             self.kept = false;
         }
         // Into the store first: what leaves the window must be there.

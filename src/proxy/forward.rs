@@ -50,7 +50,12 @@ pub fn fields_to_fill(ask: &Ask, via: &Pseudonym, stored: Option<&Fields>) -> He
 }
 
 /// A request with `fields`, of `method`, for the target of `ask`.
-pub fn request(ask: &Ask, method: Method, fields: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+pub fn request(
+    ask: &Ask,
+    method: Method,
+    fields: HeaderMap,
+    body: RequestBody,
+) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = ask.head.uri.clone();

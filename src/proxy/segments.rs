@@ -51,9 +51,9 @@ impl SegmentReader {
 
     fn begin(&self, index: u32) -> Read {
         let (tiers, extent) = (self.tiers.clone(), self.extent);
-        Box::pin(async move {
-            tiers.segment(&extent.id, extent.part, index, extent.in_memory).await
-        })
+        Box::pin(
+            async move { tiers.segment(&extent.id, extent.part, index, extent.in_memory).await },
+        )
     }
 
     /// Bytes that are still to come.
@@ -62,10 +62,7 @@ impl SegmentReader {
     }
 
     /// The next piece; `None` at the end.
-    pub fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, SegmentGone>>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, SegmentGone>>> {
         if self.remaining() == 0 {
             return Poll::Ready(None);
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::header::UPGRADE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, request};
-use hyper::body::Incoming;
 use hyper::body::Body as _;
+use hyper::body::Incoming;
 
 use crate::cache::tiers::{Found, Lookup};
 use crate::clock;
@@ -20,10 +20,10 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::{View, Worker};
 use crate::proxy::{coding, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::reuse::{self, Reuse};
+use crate::semantics::headers::Pseudonym;
 use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
-use crate::semantics::headers::Pseudonym;
+use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::{cache_status, headers, invalidation};
 use crate::upstream::RequestBody;
 
@@ -196,11 +196,7 @@ impl Walk<'_> {
 
     /// Past the cache: other methods, and requests with a body. What an unsafe method changed is
     /// invalidated (RFC 9111 §4.4).
-    async fn pass(
-        &mut self,
-        ask: &mut Ask,
-        incoming: Incoming,
-    ) -> Result<Answer, ProxyError> {
+    async fn pass(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
         let limit = ask.view.snapshot.limits.body_size;
         if limit > 0 && incoming.size_hint().lower() > limit {
             ask.conn.close_after_answer();
@@ -220,8 +216,7 @@ impl Walk<'_> {
         } else {
             (Fwd::Method, "method")
         };
-        let private =
-            forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await?;
+        let private = forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await?;
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }

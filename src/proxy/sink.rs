@@ -68,8 +68,7 @@ impl Sink {
         self.buffer.clear();
         let whole = self.expected.unwrap_or(self.len);
         let in_memory = whole <= tiers.memory_object_max() || !tiers.has_disk();
-        let stored =
-            tiers.store_segment(&self.id, self.part, self.stored, bytes, in_memory).await;
+        let stored = tiers.store_segment(&self.id, self.part, self.stored, bytes, in_memory).await;
         self.stored = self.stored.saturating_add(1);
         stored
     }

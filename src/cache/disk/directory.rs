@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statfs};
 
-use crate::cache::purge;
 use crate::cache::disk::DiskConfig;
 use crate::cache::disk::geometry::{BLOB_INDEX, Geometry, PAGE};
 use crate::cache::hash::{KeyedHasher, stored_key};
+use crate::cache::purge;
 
 /// Version of the marker, and of how this room writes entries.
 const FORMAT: u32 = 1;

@@ -113,9 +113,8 @@ impl Stream {
     /// fastest reader is within half a window.
     pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
-        let fastest = (state.readers.iter().filter(|reader| !reader.gone))
-            .map(|reader| reader.offset)
-            .max();
+        let fastest =
+            (state.readers.iter().filter(|reader| !reader.gone)).map(|reader| reader.offset).max();
         let behind = state.head.saturating_sub(fastest.unwrap_or(state.head));
         if state.kept || behind <= self.window / 2 {
             return Poll::Ready(());
