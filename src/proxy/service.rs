@@ -278,9 +278,16 @@ struct Addressed {
 /// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
 /// none: what would be behind it could not be looked at.
 fn asked_upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
-    let protocols = fields.get(UPGRADE)?;
-    let h2c = protocols.as_bytes().eq_ignore_ascii_case(b"h2c");
-    (!h2c && headers::hop_by_hop::connection_has(fields, "upgrade")).then(|| protocols.clone())
+    if !fields.contains_key(UPGRADE) || !headers::hop_by_hop::connection_has(fields, "upgrade") {
+        return None;
+    }
+    let lines = fields.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());
+    let protocols: Vec<&str> = lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case("h2c"))
+        .collect();
+    HeaderValue::from_str(&protocols.join(", ")).ok().filter(|protocols| !protocols.is_empty())
 }
 
 fn trusts(view: &View, peer: std::net::IpAddr) -> bool {

@@ -53,10 +53,18 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
         return Ok(respond::from_origin(ask, private, decision));
     }
     let granted = upstream.headers().get(UPGRADE).cloned();
+    if !was_asked(ask.upgrade.as_ref(), granted.as_ref()) {
+        return Err(ProxyError::Upstream {
+            status: 502,
+            reason: "the origin switches to a protocol that was not asked for",
+            proxy_error: "http_protocol_error",
+            unreachable: false,
+        });
+    }
     let origin_side = crate::upstream::upgrade(&mut upstream);
     if let Some(client_side) = ask.head.extensions.remove::<OnUpgrade>() {
         let idle = ask.view.snapshot.limits.tunnel_timeout;
-        tokio::spawn(carry(worker.clone(), client_side, Box::pin(origin_side), idle));
+        tokio::spawn(carry(client_side, Box::pin(origin_side), idle));
     }
     ask.conn.decide_upgrade(true);
     let mut answer = respond::from_origin(
@@ -74,10 +82,16 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
     Ok(answer)
 }
 
+/// The protocol that the origin switches to is one of those asked for.
+fn was_asked(asked: Option<&HeaderValue>, granted: Option<&HeaderValue>) -> bool {
+    let (Some(asked), Some(granted)) = (asked, granted) else { return false };
+    let granted = granted.as_bytes().trim_ascii();
+    asked.as_bytes().split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(granted))
+}
+
 /// Carries bytes both ways until one side ends, or both have been silent for `idle`.
-async fn carry(worker: Arc<Worker>, client: OnUpgrade, origin: Origin, idle: Duration) {
+async fn carry(client: OnUpgrade, origin: Origin, idle: Duration) {
     let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
-    worker.house.metrics.server.tunnels.add(1);
     let moved = AtomicU64::new(clock::monotonic_ms());
     let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
     let (origin_read, origin_write) = tokio::io::split(TokioIo::new(origin));
@@ -91,7 +105,6 @@ async fn carry(worker: Arc<Worker>, client: OnUpgrade, origin: Origin, idle: Dur
         _ = both => {}
         () = silence(&moved, idle) => {}
     }
-    worker.house.metrics.server.tunnels.add(-1);
 }
 
 /// Ends once nothing has moved for `idle`.

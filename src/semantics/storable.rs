@@ -148,7 +148,7 @@ fn judge(
     if directives.no_cache {
         stored.lifetime = Duration::ZERO;
     }
-    if is_of_use(&stored) { Ok(stored) } else { Err(NoStore::NoLifetime) }
+    if is_of_use(&stored, policy) { Ok(stored) } else { Err(NoStore::NoLifetime) }
 }
 
 /// What forbids storing, whatever the freshness.
@@ -227,11 +227,13 @@ fn guess(
     }
 }
 
-/// It can be served, validated, or served stale by a window of its own.
-fn is_of_use(stored: &Stored) -> bool {
+/// It can be served, validated, or served stale: by a window of its own, or, where it was meant to
+/// be fresh for a while, when the origin cannot be reached.
+fn is_of_use(stored: &Stored, policy: &Policy) -> bool {
     let fresh = stored.lifetime > stored.initial_age;
     let window = stored.stale_if_error.max(stored.stale_while_revalidate).unwrap_or_default();
-    let stale = window > DeltaSeconds::ZERO && !stored.forbids_stale();
+    let was_fresh = stored.lifetime > Duration::ZERO && policy.keep_stale > Duration::ZERO;
+    let stale = (window > DeltaSeconds::ZERO || was_fresh) && !stored.forbids_stale();
     // Errors are kept for their time only.
     fresh || (stored.status < 400 && (stored.validator || stale))
 }

@@ -180,7 +180,11 @@ fn the_origin_can_be_exchanged_while_it_runs() {
     let larder = setup.start();
     larder.get("/").expect(200);
     fs::write(setup.config_file(), valid(&second, false)).expect("written");
-    eventually("the second origin to be asked", SOON, || larder.get("/new").body == b"second");
+    let mut nth = 0;
+    eventually("the second origin to be asked", SOON, || {
+        nth += 1; // what the first one answered is stored
+        larder.get(&format!("/new{nth}")).body == b"second"
+    });
 }
 
 #[test]
