@@ -70,10 +70,10 @@ fn parse(level: &str) -> Result<EnvFilter, EventsError> {
         bare
     };
     // What foyer says of its recovery is for who asks for it.
-    let quiet = word && matches!(text, "info" | "warn" | "error");
+    let quiet = matches!(text, "info" | "warn" | "error");
     let text = if quiet { format!("{text},foyer_storage=warn") } else { text.to_owned() };
     EnvFilter::builder()
-        .parse(text)
+        .parse(&text)
         .map_err(|source| EventsError::Level { level: level.into(), source })
 }
 

@@ -159,7 +159,7 @@ fn demo_once_shows_a_miss_and_a_hit() {
 fn run_without_a_command_is_run() {
     let origin = Origin::serving(&["cache-control: max-age=60"], "x");
     let dir = tempfile::tempdir().expect("a directory");
-    let mut command = std::process::Command::new(crate::support::larder::BINARY);
+    let mut command = std::process::Command::new(crate::support::larder::binary());
     command.args(["--upstream", &origin.url(), "--listen=127.0.0.1:0", "--admin=127.0.0.1:0"]);
     command.env("LARDER_CACHE__DISK", "0").current_dir(dir.path());
     let mut process = crate::support::process::Process::start(&mut command, dir.path(), "larder");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::larder::BINARY;
+use crate::support::larder::binary;
 use crate::support::process::Process;
 use crate::support::{Ask, Ending, Larder, Origin, SOON, Setup, eventually};
 
@@ -68,7 +68,7 @@ fn a_taken_port_is_a_clear_error_and_exit_code_1() {
     let larder = Larder::in_front_of(&origin);
     let dir = tempfile::tempdir().expect("a directory");
     let taken = larder.proxy.to_string();
-    let mut command = std::process::Command::new(BINARY);
+    let mut command = std::process::Command::new(binary());
     command.args([
         "run",
         "--listen",

@@ -81,7 +81,7 @@ fn ten_thousand_mixed_requests_are_counted_exactly() {
             Some("etag") => {
                 reply.ok(&["cache-control: max-age=1", "age: 5", "etag: \"1\""], body);
             }
-            Some("old") => reply.ok(&["cache-control: max-age=1", "age: 5"], body),
+            Some("old") => reply.ok(&["cache-control: max-age=1", "age: 5", "etag: \"1\""], body),
             _ => reply.ok(&[], body),
         }
     });

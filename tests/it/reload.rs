@@ -174,7 +174,8 @@ fn sighup_and_the_admin_port_reload_too() {
 
 #[test]
 fn the_origin_can_be_exchanged_while_it_runs() {
-    let (first, second) = (origin(), Origin::serving(&["cache-control: no-store"], "second"));
+    let first = Origin::serving(&["cache-control: no-store"], "first");
+    let second = Origin::serving(&["cache-control: no-store"], "second");
     let setup = Setup::new("").without_disk().config(&valid(&first, false)).without_upstream_flag();
     let larder = setup.start();
     larder.get("/").expect(200);

@@ -68,14 +68,19 @@ fn age_goes_on_over_a_restart() {
     assert!((500..600).contains(&age), "{age}");
 }
 
-/// Asks for `/0` to `/n-1` over `threads` connections.
+/// Asks for `/0` to `/n-1`, in about this order, over `threads` connections.
 fn fetch_all(larder: &Larder, n: usize, threads: usize) {
+    let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
+        for _ in 0..threads {
+            scope.spawn(|| {
                 let mut client = larder.connect();
-                for n in (thread..n).step_by(threads) {
-                    client.ask(&Ask::get(&format!("/{n}"))).expect(200);
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    if number >= n {
+                        break;
+                    }
+                    client.ask(&Ask::get(&format!("/{number}"))).expect(200);
                 }
             });
         }
@@ -280,7 +285,7 @@ fn a_changed_geometry_is_noticed_and_handled() {
     let mut setup = Setup::new(&origin.url());
     for (disk, block) in [
         ("128MiB", "16MiB"),
-        ("64MiB", "16MiB"),
+        ("64MiB", "4MiB"),
         ("256MiB", "16MiB"),
         ("256MiB", "8MiB"),
         ("256MiB", "32MiB"),

@@ -17,7 +17,7 @@ fn after_death(headers: &'static [&'static str], config: &str) -> (Larder, crate
 
 #[test]
 fn a_dead_origin_brings_stale_content() {
-    let (larder, answer) = after_death(&["cache-control: max-age=1", "age: 5"], "");
+    let (larder, answer) = after_death(&["cache-control: max-age=1", "age: 5", "etag: \"1\""], "");
     let answer = answer.expect(200);
     assert_eq!(answer.body, b"old");
     assert!(answer.cache_status().contains("stale"), "{answer:?}");
@@ -42,7 +42,7 @@ fn never_against_the_origins_word() {
 
 #[test]
 fn not_past_keep_stale() {
-    let headers = &["cache-control: max-age=1", "age: 100"];
+    let headers = &["cache-control: max-age=1", "age: 100", "etag: \"1\""];
     let (_, answer) = after_death(headers, "[cache]\nkeep_stale = \"10s\"\n");
     answer.expect(502);
     let (_, answer) = after_death(headers, "[cache]\nkeep_stale = \"1h\"\n");
@@ -57,7 +57,7 @@ fn an_origin_that_breaks_off_before_its_head_counts_as_dead() {
         if now.load(Ordering::SeqCst) == 1 {
             reply.reset();
         } else {
-            reply.ok(&["cache-control: max-age=1", "age: 5"], "old");
+            reply.ok(&["cache-control: max-age=1", "age: 5", "etag: \"1\""], "old");
         }
     });
     let larder = Larder::in_front_of(&origin);
@@ -78,7 +78,11 @@ fn errors_bring_stale_content_only_by_stale_if_error() {
         let status = Arc::new(AtomicU16::new(200));
         let now = Arc::clone(&status);
         let origin = Origin::new(move |_, reply| {
-            reply.answer(now.load(Ordering::SeqCst), &[cache_control, "age: 50"], "body");
+            reply.answer(
+                now.load(Ordering::SeqCst),
+                &[cache_control, "age: 50", "etag: \"1\""],
+                "body",
+            );
         });
         let larder = Larder::in_front_of(&origin);
         larder.get("/").expect(200);
@@ -98,7 +102,8 @@ fn errors_bring_stale_content_only_by_stale_if_error() {
 #[test]
 fn stale_while_revalidate_answers_at_once_and_refreshes_behind() {
     let origin = Origin::new(|_, reply| {
-        reply.ok(&["cache-control: max-age=1, stale-while-revalidate=1000", "age: 5"], "x");
+        let cache_control = "cache-control: max-age=1, stale-while-revalidate=1000";
+        reply.ok(&[cache_control, "age: 5", "etag: \"1\""], "x");
     });
     let larder = Larder::in_front_of(&origin);
     larder.get("/").expect(200);
@@ -112,7 +117,11 @@ fn a_404_is_an_answer_and_replaces_what_was() {
     let status = Arc::new(AtomicU16::new(200));
     let now = Arc::clone(&status);
     let origin = Origin::new(move |_, reply| {
-        reply.answer(now.load(Ordering::SeqCst), &["cache-control: max-age=1", "age: 5"], "x");
+        reply.answer(
+            now.load(Ordering::SeqCst),
+            &["cache-control: max-age=1", "age: 5", "etag: \"1\""],
+            "x",
+        );
     });
     let larder = Larder::in_front_of(&origin);
     larder.get("/").expect(200);

@@ -16,8 +16,11 @@ use super::origin::Origin;
 use super::process::{Process, Signal};
 use super::{SOON, eventually, within};
 
-/// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_larder");
+/// The binary under test: the one just built, or what LARDER_TEST_BINARY names (a release build).
+pub fn binary() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_larder"));
+    std::env::var_os("LARDER_TEST_BINARY").map_or_else(built, PathBuf::from)
+}
 
 /// How a Larder is to be started. Each start of the same setup uses the same directory.
 #[derive(Debug, Clone)]
@@ -103,7 +106,7 @@ impl Setup {
         if !file.exists() {
             std::fs::write(&file, &self.config).expect("config.toml written");
         }
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LARDER_") {
                 command.env_remove(name);
@@ -293,7 +296,7 @@ impl Larder {
 /// Runs the binary with these arguments to its end.
 #[track_caller]
 pub fn larder(args: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LARDER_") {
             command.env_remove(name);
