@@ -70,7 +70,7 @@ fn parse(level: &str) -> Result<EnvFilter, EventsError> {
         bare
     };
     // What foyer says of its recovery is for who asks for it.
-    let quiet = matches!(text, "info" | "warn" | "error");
+    let quiet = text.eq_ignore_ascii_case("info");
     let text = if quiet { format!("{text},foyer_storage=warn") } else { text.to_owned() };
     EnvFilter::builder()
         .parse(&text)
