@@ -2,7 +2,8 @@
 //!
 //! - [`service`]: the order of things, and the only place that knows it.
 //! - [`ask`]: a request as it walks; [`worker`]: what a worker has at hand for it.
-//! - [`fetch`]: one fetch per object; [`fill`]: the task that does it, with [`sink`] into the store.
+//! - [`fetch`]: one fetch per object; [`fill`]: the task that does it; `pump` moves the body,
+//!   through a [`sink`] into the store.
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] and [`segments`] give its
 //!   bytes, [`compress`] and [`coding`] its gzip.
 //! - [`forward`]: the request as the origin gets it; [`upgrade`]: tunnels.
@@ -18,6 +19,7 @@ pub mod error;
 pub mod fetch;
 pub mod fill;
 pub mod forward;
+mod pump;
 pub mod respond;
 pub mod segments;
 pub mod service;

@@ -330,7 +330,8 @@ mod tests {
                 &[(CC, "max-age=0, stale-if-error=9, must-revalidate")],
                 Err(NoStore::NoLifetime),
             ),
-            ("arrived stale", 200, &[MINUTE, ("age", "60")], Err(NoStore::NoLifetime)),
+            ("arrived stale: for when the origin is gone", 200, &[MINUTE, ("age", "60")], Ok(60)),
+            ("404 arrived stale", 404, &[MINUTE, ("age", "60")], Err(NoStore::NoLifetime)),
             ("Expires passed", 200, &[("expires", "0")], Err(NoStore::NoLifetime)),
             ("must-understand", 200, &[(CC, "must-understand, no-store, max-age=6")], Ok(6)),
             (

@@ -319,7 +319,10 @@ async fn odd_sizes_and_no_disk_are_no_panic() {
     off.close(Duration::from_secs(1)).await;
     for capacity in [512 << 10, 1_000_001, 5 * MIB + 17] {
         let dir = tempfile::tempdir().unwrap();
-        let (disk, _) = open(dir.path(), capacity);
+        // The test is of sizes: a busy machine may take its time.
+        let store_wait = Duration::from_secs(30);
+        let (disk, _) =
+            open_with(DiskConfig { store_wait, ..DiskConfig::new(dir.path(), capacity) });
         ready(&disk).await;
         for n in 0..600 {
             assert_eq!(put(&disk, &format!("k{n}"), &[1; 2000]).await, Put::Queued);
