@@ -1,156 +1,223 @@
-//! What the pure core costs a request: each question is asked once on the way of a hit or a miss.
-//! `cargo bench --bench micro`
+//! What a hit is made of, step by step: `cargo bench --bench micro`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    missing_docs,
-    reason = "a bench may fail loudly"
-)]
-
+use std::error::Error;
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderValue, Method};
-use larder::semantics::cache_control::{RequestDirectives, ResponseDirectives};
+use bytes::Bytes;
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue, Request, request};
+
+use larder::cache::disk::Disk;
+use larder::cache::entry::{Entry, Fields, Slot, StoredBody};
+use larder::cache::hash::KeyedHasher;
+use larder::cache::memory::Memory;
+use larder::cache::purge::PurgeLog;
+use larder::cache::tiers::Tiers;
+use larder::config::machine::Machine;
+use larder::config::{Flags, Sources, load};
+use larder::observe::metrics::Metrics;
+use larder::proxy::ask::Ask;
+use larder::proxy::conn::Conn;
+use larder::proxy::respond;
+use larder::proxy::worker::View;
 use larder::semantics::decision::{Decision, Outcome};
-use larder::semantics::key::{Scheme, primary};
+use larder::semantics::headers::strip_hop_by_hop;
+use larder::semantics::key::{self, Scheme};
 use larder::semantics::policy::{ClientDirectives, Policy};
 use larder::semantics::request::Asked;
 use larder::semantics::reuse::reuse;
-use larder::semantics::storable::storable;
+use larder::semantics::stored::Stored;
 use larder::semantics::time::Timestamp;
 use larder::semantics::wire::{RequestScanner, WireLimits};
-use larder::semantics::{cache_status, vary};
+use larder::semantics::{cache_status, freshness};
 
+/// A head of some 200 bytes, as clients without cookies send it.
+const HEAD: &[u8] = b"GET /articles/2026/how-caches-age?page=2 HTTP/1.1\r\n\
+    Host: www.example.org\r\n\
+    User-Agent: benchmark/1.0 (Linux x86_64)\r\n\
+    Accept: text/html,*/*;q=0.8\r\n\
+    Accept-Encoding: identity\r\n\
+    Connection: keep-alive\r\n\r\n";
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-    lines
-        .iter()
-        .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
-        .collect()
+/// What the pure room is asked on the way of a hit.
+fn decisions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("semantics");
+    let fields = request().headers;
+    group.bench_function("asked", |b| {
+        b.iter(|| Asked::of(&http::Method::GET, black_box(&fields), false));
+    });
+    group.bench_function("key", |b| {
+        let mut key = Vec::with_capacity(128);
+        b.iter(|| {
+            key.clear();
+            let (host, path) = black_box(("www.example.org", "/articles/2026/how-caches-age"));
+            key::primary(Scheme::Http, host, path, Some(host), &mut key);
+            black_box(key.len())
+        });
+    });
+    group.bench_function("reuse", |b| {
+        let asked = Asked::of(&http::Method::GET, &fields, false);
+        let (stored, policy) = (stored(), policy());
+        b.iter(|| reuse(black_box(&stored), black_box(&asked), &policy, false, None, NOW));
+    });
+    group.bench_function("cache_status", |b| {
+        let mut decision = Decision::new(Outcome::Hit);
+        decision.ttl = Some(3599);
+        b.iter(|| cache_status::value(black_box(&decision), None));
+    });
+    group.bench_function("strip_hop_by_hop", |b| {
+        let stripped = |mut fields: HeaderMap| {
+            strip_hop_by_hop(&mut fields);
+            fields
+        };
+        b.iter_batched(|| fields.clone(), stripped, BatchSize::SmallInput);
+    });
+    group.finish();
 }
 
-/// What a browser sends.
-fn request() -> HeaderMap {
-    fields(&[
-        ("host", "www.example.test"),
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-        ("accept-language", "en-GB,en;q=0.8,de;q=0.5"),
-        ("accept-encoding", "gzip, deflate, br, zstd"),
-        ("cookie", "session=0123456789abcdef; theme=dark"),
-    ])
+/// The price of looking at each byte before hyper does.
+fn scan(c: &mut Criterion) {
+    let mut group = c.benchmark_group("scan");
+    group.throughput(Throughput::Bytes(HEAD.len() as u64));
+    let mut scanner = RequestScanner::new(WireLimits::default());
+    group.bench_function("request_head", |b| b.iter(|| scanner.feed(black_box(HEAD))));
+    group.finish();
 }
 
-fn response() -> HeaderMap {
-    fields(&[
-        ("content-type", "text/html; charset=utf-8"),
-        ("cache-control", "public, max-age=60, s-maxage=600, stale-while-revalidate=30"),
-        ("etag", "\"0123456789abcdef\""),
-        ("last-modified", "Sat, 01 Jan 2000 00:00:00 GMT"),
-        ("vary", "Accept-Language"),
-    ])
+/// Flat from a thousand objects to a hundred thousand, but for what the CPU's caches hold.
+fn memory_hit(c: &mut Criterion) {
+    let mut group = c.benchmark_group("memory_hit");
+    let fields = request().headers;
+    for objects in [1_000, 100_000] {
+        let tiers = tiers(objects);
+        assert_eq!(tiers.memory.objects(), objects, "some were evicted: misses would be measured");
+        let keys: Vec<_> = (0..objects).map(object_key).collect();
+        // A stride prime to both sizes: neighbours in time are none in memory.
+        let mut at = 0;
+        group.bench_function(BenchmarkId::from_parameter(objects), |b| {
+            b.iter(|| {
+                at = (at + 7_919) % keys.len();
+                keys.get(at).and_then(|key| tiers.peek(black_box(key), &fields)).is_some()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// From the entry that was found to hyper's response.
+fn respond_from_entry(c: &mut Criterion) {
+    let tiers = Arc::new(tiers(1));
+    let entry = entry(tiers.purges.position());
+    let ask = ask().expect("the configuration holds");
+    c.bench_function("respond/from_entry", |b| {
+        b.iter(|| {
+            let decision = Decision::new(Outcome::Hit);
+            respond::from_entry(black_box(&ask), &tiers, black_box(&entry), decision, NOW)
+        });
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = decisions, scan, memory_hit, respond_from_entry
+}
+criterion_main!(benches);
+
+fn request() -> request::Parts {
+    Request::get("/articles/2026/how-caches-age?page=2")
+        .header("host", "www.example.org")
+        .header("user-agent", "benchmark/1.0 (Linux x86_64)")
+        .header("accept", "text/html,*/*;q=0.8")
+        .header("accept-encoding", "identity")
+        .header("connection", "keep-alive")
+        .body(())
+        .expect("a valid request")
+        .into_parts()
+        .0
+}
+
+fn response_fields() -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.insert("content-type", HeaderValue::from_static("text/plain"));
+    fields.insert("cache-control", HeaderValue::from_static("max-age=3600"));
+    fields.insert("date", HeaderValue::from_static("Fri, 15 Jan 2027 08:00:00 GMT"));
+    fields
+}
+
+fn stored() -> Stored {
+    Stored {
+        status: 200,
+        request_time: NOW,
+        response_time: NOW,
+        date: freshness::date(&response_fields(), NOW),
+        initial_age: Duration::ZERO,
+        lifetime: Duration::from_secs(3600),
+        heuristic: false,
+        must_revalidate: false,
+        no_cache: false,
+        no_transform: false,
+        stale_if_error: None,
+        stale_while_revalidate: None,
+        etag: None,
+        last_modified: None,
+        validator: false,
+    }
 }
 
 fn policy() -> Policy {
     Policy {
         default_ttl: Duration::ZERO,
-        keep_stale: Duration::from_hours(24),
+        keep_stale: Duration::from_secs(86_400),
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
     }
 }
 
-/// Does parsing Cache-Control stay cheap as it gets longer?
-fn cache_control(c: &mut Criterion) {
-    let mut group = c.benchmark_group("cache_control");
-    for (case, value) in [
-        ("short", "max-age=60"),
-        ("usual", "public, max-age=60, s-maxage=600, stale-while-revalidate=30"),
-        ("odd", "x=\"a, b\", MAX-AGE=\"60\", private=\"set-cookie\", no-cache=\"x\", y, z=1"),
-    ] {
-        let response = fields(&[("cache-control", value)]);
-        group.bench_function(BenchmarkId::new("response", case), |b| {
-            b.iter(|| ResponseDirectives::parse(black_box(&response)));
-        });
+fn entry(position: u64) -> Entry {
+    let body = StoredBody::Inline(Bytes::from_static(&[b'x'; 1024]));
+    Entry::new(stored(), Fields::copied(&response_fields()), body, position)
+}
+
+fn object_key(number: u64) -> Bytes {
+    Bytes::from(format!("http://www.example.org/objects/{number}"))
+}
+
+/// A memory tier with room for all of `objects`, without a disk.
+fn tiers(objects: u64) -> Tiers {
+    let metrics = Metrics::new(1);
+    let memory = Memory::new(1 << 30, KeyedHasher::new([7; 16]), &metrics);
+    let tiers = Tiers::new(memory, Disk::off(), PurgeLog::in_memory(1000, 1 << 20), metrics);
+    for number in 0..objects {
+        let slot = Slot::Entry(Arc::new(entry(tiers.purges.position())));
+        tiers.memory.insert(object_key(number), slot);
     }
-    let request = fields(&[("cache-control", "no-cache, max-stale=60")]);
-    group.bench_function("request", |b| b.iter(|| RequestDirectives::parse(black_box(&request))));
-    group.finish();
+    tiers
 }
 
-/// What does a hit pay for its decisions?
-fn decisions(c: &mut Criterion) {
-    let (request, response, policy) = (request(), response(), policy());
-    let asked = Asked::of(&Method::GET, &request, false);
-    let stored = storable(&asked, 200, &response, &policy, NOW, NOW).expect("it may be stored");
-    let mut group = c.benchmark_group("decisions");
-    group.bench_function("asked", |b| {
-        b.iter(|| Asked::of(black_box(&Method::GET), black_box(&request), false));
-    });
-    group.bench_function("reuse", |b| {
-        b.iter(|| reuse(black_box(&stored), black_box(&asked), &policy, false, None, NOW));
-    });
-    group.bench_function("storable", |b| {
-        b.iter(|| storable(&asked, 200, black_box(&response), &policy, NOW, NOW));
-    });
-    let mut hit = Decision::new(Outcome::Hit);
-    hit.ttl = Some(599);
-    group.bench_function("cache_status", |b| {
-        b.iter(|| cache_status::value(black_box(&hit), None));
-    });
-    group.finish();
+/// A request as the proxy has it when it has found something.
+fn ask() -> Result<Ask, Box<dyn Error>> {
+    let flags = Flags { upstream: Some("http://127.0.0.1:3000".into()), ..Flags::default() };
+    let machine = Machine { cores: 1, memory: None, descriptors: None, cache_dir: None };
+    let loaded = load(Sources { file: None, environment: Vec::new(), flags, machine })?;
+    let mut head = request();
+    strip_hop_by_hop(&mut head.headers);
+    Ok(Ask {
+        view: Arc::new(View { snapshot: loaded.snapshot, policy: policy(), gzip: true }),
+        conn: Arc::new(Conn::new(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), false)),
+        asked: Asked::of(&head.method, &head.headers, false),
+        head,
+        upgrade: None,
+        authority: "www.example.org".into(),
+        scheme: Scheme::Http,
+        said_authority: None,
+        trusted: false,
+        received: None,
+    })
 }
-
-/// What does finding the key cost?
-fn keys(c: &mut Criterion) {
-    let mut group = c.benchmark_group("key");
-    let mut out = Vec::with_capacity(256);
-    group.bench_function("primary", |b| {
-        b.iter(|| {
-            out.clear();
-            let target = black_box("/news/today?page=2&order=date");
-            primary(Scheme::Https, black_box("www.example.test"), target, None, &mut out);
-            out.len()
-        });
-    });
-    let (request, names) = (request(), ["accept-language", "cookie"].map(|n| n.parse().unwrap()));
-    group.bench_function("selecting_values", |b| {
-        b.iter(|| {
-            out.clear();
-            vary::selecting_values(black_box(&names), black_box(&request), &mut out);
-            out.len()
-        });
-    });
-    group.finish();
-}
-
-/// How fast are requests looked over before hyper sees them?
-fn scanner(c: &mut Criterion) {
-    let mut head = b"GET /news/today?page=2&order=date HTTP/1.1\r\n".to_vec();
-    for (name, value) in &request() {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
-    let limits = WireLimits {
-        head_size: 65_536,
-        head_fields: 100,
-        target_size: 16_384,
-        chunk_ext: 16_384,
-        trailers: 16_384,
-    };
-    let mut group = c.benchmark_group("scanner");
-    group.throughput(Throughput::Bytes(head.len() as u64));
-    let mut scanner = RequestScanner::new(limits);
-    group.bench_function("request", |b| b.iter(|| scanner.feed(black_box(&head))));
-    group.finish();
-}
-
-criterion_group!(benches, cache_control, decisions, keys, scanner);
-criterion_main!(benches);
