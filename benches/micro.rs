@@ -158,7 +158,7 @@ fn stored() -> Stored {
         response_time: NOW,
         date: freshness::date(&response_fields(), NOW),
         initial_age: Duration::ZERO,
-        lifetime: Duration::from_secs(3600),
+        lifetime: Duration::from_hours(1),
         heuristic: false,
         must_revalidate: false,
         no_cache: false,
@@ -174,7 +174,7 @@ fn stored() -> Stored {
 fn policy() -> Policy {
     Policy {
         default_ttl: Duration::ZERO,
-        keep_stale: Duration::from_secs(86_400),
+        keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
     }

@@ -36,16 +36,27 @@ impl Office {
     }
 }
 
-impl Control for Office {
-    fn ready(&self) -> Readiness {
-        let tiers = &self.rooms.house.tiers;
-        let disk = match tiers.disk.state() {
+impl Office {
+    /// Raises and ends alerts; called about once a second.
+    pub fn watch(&self) {
+        let wanted = self.live.current().cache.disk > 0;
+        self.metrics.alert(Alert::DiskOff, wanted && self.disk() == DiskShown::Off);
+        let uncacheable = self.rooms.house.uncacheable.len();
+        self.metrics.cache.uncacheable.set(i64::try_from(uncacheable).unwrap_or(i64::MAX));
+    }
+
+    fn disk(&self) -> DiskShown {
+        match self.rooms.house.tiers.disk.state() {
             DiskState::Ready => DiskShown::Ready,
             DiskState::Recovering => DiskShown::Recovering,
             DiskState::Off | DiskState::Failed => DiskShown::Off,
-        };
-        let wanted = self.live.current().cache.disk > 0;
-        self.metrics.alert(Alert::DiskOff, wanted && disk == DiskShown::Off);
+        }
+    }
+}
+
+impl Control for Office {
+    fn ready(&self) -> Readiness {
+        let disk = self.disk();
         let up = self.metrics.upstream.connects.get() == 0 || self.metrics.upstream.up.get() > 0;
         let upstream = if up { UpstreamShown::Up } else { UpstreamShown::Down };
         let mut reasons = Vec::new();

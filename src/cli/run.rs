@@ -76,8 +76,8 @@ fn serve(loaded: Loaded) -> Result<(), String> {
     let live = Live::start(loaded, metrics.clone(), back_room.handle());
     let rooms = rooms::build(&live, &metrics, &log, back_room.handle());
     let workers = start_workers(listeners, &rooms)?;
-    follow_changes(back_room.handle(), &live, events, log.clone());
     let office = Arc::new(Office::new(live.clone(), metrics.clone(), rooms.clone()));
+    follow_changes(back_room.handle(), &live, events, log.clone(), office.clone());
     let admin =
         admin::serve(bound, back_room.handle(), office.clone(), settings(&live), metrics.clone())
             .map_err(|error| chain(&error))?;
@@ -139,7 +139,13 @@ fn settings(live: &Arc<Live>) -> admin::Settings {
 }
 
 /// What follows a configuration that took effect, a rotated log and a stepped clock.
-fn follow_changes(handle: &Handle, live: &Arc<Live>, events: Events, log: Arc<AccessLog>) {
+fn follow_changes(
+    handle: &Handle,
+    live: &Arc<Live>,
+    events: Events,
+    log: Arc<AccessLog>,
+    office: Arc<Office>,
+) {
     let mut changes = live.subscribe();
     handle.spawn(async move {
         while changes.changed().await.is_ok() {
@@ -155,10 +161,11 @@ fn follow_changes(handle: &Handle, live: &Arc<Live>, events: Events, log: Arc<Ac
             log.reopen();
         }
     });
-    handle.spawn(async {
+    handle.spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             clock::follow_wall_clock();
+            office.watch();
         }
     });
 }

@@ -26,7 +26,7 @@ use crate::config::effective::Diff;
 use crate::config::load::{Loaded, Sources, load_bytes, read_bounded};
 use crate::config::mistake::{ConfigError, Mistake, Place};
 use crate::config::snapshot::Snapshot;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Alert, Metrics};
 
 /// How often the fingerprint is taken.
 const POLL: Duration = Duration::from_secs(1);
@@ -227,10 +227,12 @@ impl Live {
                 self.current.store(Arc::clone(&loaded.snapshot));
                 self.changes.send_replace(loaded.snapshot);
                 self.metrics.reloads_ok.inc();
+                self.metrics.alert(Alert::ConfigRefused, false);
                 Ok(diff)
             }
             Err(error) => {
                 self.metrics.reloads_refused.inc();
+                self.metrics.alert(Alert::ConfigRefused, true);
                 for mistake in &error.mistakes {
                     tracing::error!("configuration refused, the running one stays: {mistake}");
                 }

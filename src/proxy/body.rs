@@ -79,18 +79,19 @@ impl FlightReader {
     }
 }
 
-/// Where the bytes come from.
+/// Where the bytes come from. What a hit in memory does not need is boxed: a body is moved a dozen
+/// times on its way to hyper.
 pub enum Source {
     /// There are none.
     Empty,
     /// Here they are.
     Full(Bytes),
     /// From a fetch under way.
-    Flight(FlightReader),
+    Flight(Box<FlightReader>),
     /// From the store, piece by piece.
-    Segments(SegmentReader),
+    Segments(Box<SegmentReader>),
     /// From the origin to this client alone.
-    Upstream(ResponseBody),
+    Upstream(Box<ResponseBody>),
     /// The same, gzipped on the way.
     Gzip(Box<GzipBody>),
 }
@@ -103,7 +104,7 @@ impl Source {
             Self::Full(bytes) => Some(bytes.len() as u64),
             Self::Flight(flight) => flight.len,
             Self::Segments(reader) => Some(reader.remaining()),
-            Self::Upstream(body) => http_body::Body::size_hint(body).exact(),
+            Self::Upstream(body) => http_body::Body::size_hint(body.as_ref()).exact(),
             Self::Gzip(_) => None,
         }
     }
@@ -119,8 +120,10 @@ impl Source {
             Self::Segments(reader) => ready!(reader.poll_next(cx)).map(|piece| {
                 piece.map(Frame::data).map_err(|_| Broken("a part of the stored body is gone"))
             }),
-            Self::Upstream(body) => ready!(http_body::Body::poll_frame(Pin::new(body), cx))
-                .map(|frame| frame.map_err(|_| Broken("the origin broke off"))),
+            Self::Upstream(body) => {
+                ready!(http_body::Body::poll_frame(Pin::new(body.as_mut()), cx))
+                    .map(|frame| frame.map_err(|_| Broken("the origin broke off")))
+            }
             Self::Gzip(body) => ready!(body.poll_frame(cx))
                 .map(|frame| frame.map_err(|_| Broken("the origin broke off"))),
         };

@@ -130,7 +130,7 @@ pub async fn run(
         let began = clock::monotonic_ns();
         let sent = plan.worker.pool.send(&plan.view.snapshot.upstream, request).await;
         let origin_ns = clock::monotonic_ns().saturating_sub(began);
-        let response = match sent {
+        let mut response = match sent {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%error, "the origin gave no answer");
@@ -138,6 +138,8 @@ pub async fn run(
                 return;
             }
         };
+        // What is judged is what would be stored.
+        headers::strip_hop_by_hop(response.headers_mut());
         let arrived = Arrived { response, asked_at, at: clock::now(), origin_ns, position };
         if let (StatusCode::NOT_MODIFIED, Some(stale)) = (arrived.response.status(), &plan.stale) {
             if validated(&plan, &fill, &arrived, stale).await {
@@ -319,7 +321,7 @@ async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
     let filling = Filling {
-        fields: Fields::copied(&headers::end_to_end(&origin_fields)),
+        fields: Fields::copied(&origin_fields),
         stored,
         len,
         compressible,

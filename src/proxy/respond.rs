@@ -170,7 +170,10 @@ pub fn from_entry(
             Err(()) => return Answer { response, decision, origin_ns: 0, coding },
         };
     }
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(extent.1 - extent.0));
+    if response.status() != StatusCode::NO_CONTENT {
+        let len = HeaderValue::from(extent.1 - extent.0);
+        response.headers_mut().insert(CONTENT_LENGTH, len);
+    }
     if !ask.asked.is_head() {
         *response.body_mut() = source(tiers, entry, body, part, extent);
     }
@@ -222,7 +225,7 @@ fn source(
         StoredBody::Segmented { len, segment } => {
             let in_memory = *len <= tiers.memory_object_max() || !tiers.has_disk();
             let extent = Extent { id: entry.id, part, segment: *segment, in_memory, from, to };
-            Source::Segments(SegmentReader::new(tiers.clone(), extent))
+            Source::Segments(Box::new(SegmentReader::new(tiers.clone(), extent)))
         }
     }
 }
@@ -269,7 +272,7 @@ pub fn from_filling(
             to: 0,
         };
         let reader = FlightReader::new(stream.reader(), len, Some((tiers.clone(), stored)));
-        *response.body_mut() = Source::Flight(reader);
+        *response.body_mut() = Source::Flight(Box::new(reader));
     }
     Answer { response, decision, origin_ns, coding }
 }
@@ -309,7 +312,7 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
         let level = ask.view.snapshot.compression.level;
         Source::Gzip(Box::new(GzipBody::new(body, level)))
     } else {
-        Source::Upstream(body)
+        Source::Upstream(Box::new(body))
     };
     let coding = gzip.then_some("gzip");
     Answer { response, decision, origin_ns: private.origin_ns, coding }

@@ -131,7 +131,8 @@ impl Walk<'_> {
         if ask.upgrade.is_some() {
             return Box::pin(upgrade::tunnel(self.worker, ask)).await;
         }
-        if !ask.asked.is_read() || ask.asked.has_body {
+        // If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
+        if !ask.asked.is_read() || ask.asked.has_body || ask.asked.has_if_match {
             return Box::pin(self.pass(ask, incoming)).await;
         }
         let tiers = &self.worker.house.tiers;
@@ -214,7 +215,7 @@ impl Walk<'_> {
             RequestBody::Empty
         };
         let (fwd, reason) = if ask.asked.is_read() {
-            (Fwd::Bypass, "request-body")
+            (Fwd::Bypass, if ask.asked.has_body { "request-body" } else { "precondition" })
         } else {
             (Fwd::Method, "method")
         };
