@@ -57,7 +57,10 @@ impl Office {
 impl Control for Office {
     fn ready(&self) -> Readiness {
         let disk = self.disk();
-        let up = self.metrics.upstream.connects.get() == 0 || self.metrics.upstream.up.get() > 0;
+        let origin = &self.metrics.upstream;
+        let asked =
+            origin.connects.get() > 0 || origin.errors.iter().any(|errors| errors.get() > 0);
+        let up = !asked || origin.up.get() > 0;
         let upstream = if up { UpstreamShown::Up } else { UpstreamShown::Down };
         let mut reasons = Vec::new();
         if self.draining.load(Ordering::Relaxed) {

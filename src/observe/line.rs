@@ -450,31 +450,4 @@ mod tests {
             prop_assert!(cut(text.as_bytes(), max).len() <= max);
         }
     }
-
-    /// `cargo test --release -- --ignored --nocapture cost_of`.
-    #[test]
-    #[ignore = "a measurement, for optimised builds"]
-    fn cost_of_an_access_line() {
-        let agent = b"Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
-        let record = record(
-            "/articles/2026/11/a?page=2",
-            &[
-                ("host", b"www.example.com"),
-                ("user-agent", agent),
-                ("referer", b"https://www.example.com/articles"),
-            ],
-        );
-        let (mut stamp, mut out) = (Stamp::default(), Vec::with_capacity(1 << 20));
-        let rounds = 2_000_000_u64;
-        let began = crate::clock::monotonic_ns();
-        for _ in 0..rounds {
-            let now = crate::clock::now();
-            write(LogFormat::Json, std::hint::black_box(&record), now, &mut stamp, &mut out);
-            if out.len() > 1 << 19 {
-                out.clear();
-            }
-        }
-        let ns = (crate::clock::monotonic_ns() - began) as f64 / rounds as f64;
-        println!("an access line: {ns:.1} ns");
-    }
 }

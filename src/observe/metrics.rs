@@ -467,19 +467,4 @@ mod tests {
         assert_eq!(totals.origin, [0, 1, 0, 0, 0, 1]);
         assert_eq!(totals.origin_durations.count(), 2);
     }
-
-    /// `cargo test --release -- --ignored --nocapture cost_of`.
-    #[test]
-    #[ignore = "a measurement, for optimised builds"]
-    fn cost_of_recording_a_hit() {
-        let metrics = Metrics::new(2);
-        let hit = record("GET", 200, Outcome::Hit, (0, 1024));
-        let rounds = 10_000_000_u64;
-        let began = crate::clock::monotonic_ns();
-        for _ in 0..rounds {
-            metrics.record(0, std::hint::black_box(&hit));
-        }
-        let ns = (crate::clock::monotonic_ns() - began) as f64 / rounds as f64;
-        println!("recording a hit: {ns:.1} ns");
-    }
 }

@@ -46,6 +46,11 @@ impl Wanted {
         Self { fwd, detail: Some(detail), stale: Some(stale), varies: None }
     }
 
+    /// Why the origin is asked.
+    pub fn fwd(&self) -> Fwd {
+        self.fwd
+    }
+
     fn decision(&self, outcome: Outcome) -> Decision {
         let mut decision = Decision::forwarded(outcome, self.fwd);
         decision.detail = self.detail;

@@ -149,7 +149,7 @@ impl Walk<'_> {
                 if ask.asked.only_if_cached(&ask.view.policy) {
                     return Err(ProxyError::NotCached);
                 }
-                return self.fetch(ask, Wanted::missing(fwd, variants)).await;
+                return Ok(self.fetch(ask, Wanted::missing(fwd, variants)).await);
             }
             Lookup::Found(found) => {
                 let (stored, policy) = (&found.entry.stored, &ask.view.policy);
@@ -178,7 +178,7 @@ impl Walk<'_> {
         if fwd == Fwd::Request {
             found.entry.set_forced(now);
         }
-        self.fetch(ask, Wanted::validated(fwd, detail, found)).await
+        Ok(self.fetch(ask, Wanted::validated(fwd, detail, found)).await)
     }
 
     /// Answers from the store.
@@ -193,8 +193,10 @@ impl Walk<'_> {
         respond::from_entry(ask, tiers, entry, decision, now)
     }
 
-    async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Result<Answer, ProxyError> {
-        Box::pin(fetch::fetch(self.worker, ask, &self.key, wanted)).await
+    async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {
+        let fwd = wanted.fwd();
+        let fetched = Box::pin(fetch::fetch(self.worker, ask, &self.key, wanted)).await;
+        fetched.unwrap_or_else(|error| forwarded_in_vain(error, fwd))
     }
 
     /// Past the cache: other methods, and requests with a body. What an unsafe method changed is
@@ -219,7 +221,11 @@ impl Walk<'_> {
         } else {
             (Fwd::Method, "method")
         };
-        let private = forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await?;
+        let passed = forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await;
+        let private = match passed {
+            Ok(private) => private,
+            Err(error) => return Ok(forwarded_in_vain(error, fwd)),
+        };
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }
@@ -301,6 +307,13 @@ fn trusts(view: &View, peer: std::net::IpAddr) -> bool {
 fn refuse(error: ProxyError) -> Answer {
     let decision = Decision::new(Outcome::Error).because(error.detail());
     Answer { response: error.response().map(Source::Full), decision, origin_ns: 0, coding: None }
+}
+
+/// The same where the origin was asked and gave nothing to send.
+fn forwarded_in_vain(error: ProxyError, fwd: Fwd) -> Answer {
+    let mut answer = refuse(error);
+    answer.decision.fwd = Some(fwd);
+    answer
 }
 
 fn record(
