@@ -56,6 +56,7 @@ impl Office {
 
 impl Control for Office {
     fn ready(&self) -> Readiness {
+        self.watch(); // so that no alert lags behind what is said here
         let disk = self.disk();
         let origin = &self.metrics.upstream;
         let asked =
