@@ -88,7 +88,12 @@ impl Walk<'_> {
                 trusted,
                 received: None,
             }),
-            Err(error) => Err(Box::new((error, head))),
+            Err(error) => {
+                if matches!(error, ProxyError::BadRequest { .. }) {
+                    self.worker.house.metrics.server.malformed.inc(); // faults are counted already
+                }
+                Err(Box::new((error, head)))
+            }
         }
     }
 

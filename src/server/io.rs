@@ -36,8 +36,6 @@ use crate::semantics::wire::{RequestScanner, WireLimits};
 
 /// Bytes read at once at most.
 const SCRATCH: usize = 64 << 10;
-/// What hyper is given in place of a head that it must not see.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: larder.invalid\r\nConnection: close\r\n\r\n";
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
