@@ -25,6 +25,7 @@ mod drain;
 mod expect;
 mod forwarded;
 mod freshness;
+mod interim;
 mod invalidation;
 mod limits;
 mod memory;

@@ -150,6 +150,8 @@ pub enum Violation {
     StatusLine,
     /// A 101 that nobody asked for.
     UnaskedUpgrade,
+    /// More interim responses than anybody waits for.
+    TooManyInterim,
     /// Bytes after the end of a response, or where none is due.
     Surplus,
 }
@@ -162,7 +164,7 @@ impl Violation {
             Self::HeadTooLarge | Self::TooManyFields | Self::TrailersTooLarge => 431,
             Self::UnknownCoding => 501,
             Self::Version => 505,
-            Self::StatusLine | Self::UnaskedUpgrade | Self::Surplus => 502,
+            Self::StatusLine | Self::UnaskedUpgrade | Self::TooManyInterim | Self::Surplus => 502,
             _ => 400,
         }
     }
@@ -203,6 +205,7 @@ impl Violation {
             Self::TrailerForbidden => "field not allowed in trailers",
             Self::StatusLine => "malformed status line",
             Self::UnaskedUpgrade => "switching protocols unasked",
+            Self::TooManyInterim => "too many interim responses",
             Self::Surplus => "bytes after the end of the response",
         }
     }
