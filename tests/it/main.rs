@@ -22,6 +22,7 @@ mod cli;
 mod collapse;
 mod compression;
 mod drain;
+mod events;
 mod expect;
 mod forwarded;
 mod freshness;
