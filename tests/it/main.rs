@@ -21,6 +21,8 @@ mod caching;
 mod cli;
 mod collapse;
 mod compression;
+mod deception;
+mod denial;
 mod drain;
 mod expect;
 mod forwarded;
