@@ -15,7 +15,6 @@ use crate::clock;
 use crate::proxy::compress::Gzip;
 use crate::proxy::fill::{Filling, Plan};
 use crate::proxy::sink::Sink;
-use crate::semantics::guard;
 use crate::upstream::{ResponseBody, UpstreamError};
 
 /// A fill that nobody waits for goes on for this long whatever happens.
@@ -66,10 +65,7 @@ impl<'a> Pump<'a> {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.take(data).await,
                     Err(frame) => {
-                        trailers = frame.into_trailers().ok().map(|mut trailers| {
-                            guard::strip_trailers(&mut trailers);
-                            Arc::new(trailers)
-                        });
+                        trailers = frame.into_trailers().ok().map(Arc::new);
                     }
                 },
                 Some(Err(error)) => {

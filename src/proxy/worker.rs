@@ -51,7 +51,8 @@ pub struct View {
 }
 
 impl View {
-    fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
+    /// What follows from `snapshot`.
+    pub fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
         let cache = &snapshot.cache;
         let policy = Policy {
             default_ttl: cache.default_ttl,

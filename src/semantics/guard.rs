@@ -4,7 +4,7 @@
 //!
 //! Asked once an answer, after [`super::storable`], with the request as it was forwarded.
 
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN, SET_COOKIE, VARY};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::request::Asked;
@@ -152,11 +152,6 @@ fn is_page_or_data(response: &HeaderMap) -> bool {
     let kind = kind.to_ascii_lowercase();
     matches!(&*kind, b"" | b"text/html" | b"application/xhtml+xml" | b"application/json")
         || kind.ends_with(b"+json")
-}
-
-/// Takes out of the trailers of an answer that is shared what is one client's alone.
-pub fn strip_trailers(trailers: &mut HeaderMap) {
-    trailers.remove(SET_COOKIE);
 }
 
 /// The answer repeats the request's Origin without saying that it varies on it. Stored as it is it
