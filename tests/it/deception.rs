@@ -52,9 +52,6 @@ fn a_person_s_page_is_found_by_no_stranger() {
         let origin = app(freshness, kind);
         let larder = Larder::in_front_of(&origin);
         for (case, target) in DECEPTIVE.into_iter().chain(CONFUSING) {
-            if kind.starts_with("x-") && !target.ends_with(".css") {
-                continue;
-            }
             let victim = larder.ask(&Ask::get(target).with("Cookie", "alice")).expect(200);
             assert_eq!(victim.text(), "the account of alice", "{case}: {freshness}");
             assert!(!victim.was_stored(), "{case}: {freshness}: {victim:?}");
@@ -132,7 +129,7 @@ fn files_are_kept_and_so_is_what_the_app_calls_fresh() {
 fn a_cookie_that_is_set_reaches_nobody_else() {
     let origin = Origin::new(|seen, reply| match (seen.path(), seen.header("if-none-match")) {
         ("/plain", _) => {
-            reply.ok(&["cache-control: public, max-age=3600", "set-cookie: id=1"], "x")
+            reply.ok(&["cache-control: public, max-age=3600", "set-cookie: id=1"], "x");
         }
         ("/guess", _) => reply.ok(&[GUESSED, "set-cookie: id=1"], "x"),
         ("/trailer", _) => {
