@@ -27,7 +27,11 @@ pub fn harmless(
     response: &HeaderMap,
 ) -> Result<(), NoStore> {
     well_named(request)?;
-    let personal = asked.has_cookie || asked.authorised;
+    let by_name = request.keys().any(is_credential);
+    if by_name && stored.heuristic {
+        return Err(NoStore::Authorization);
+    }
+    let personal = by_name || asked.has_cookie || asked.authorised;
     if stored.status >= 400 {
         error(stored.status, personal, request)?;
     }
@@ -39,6 +43,13 @@ pub fn harmless(
 /// stored.
 pub fn well_named(request: &HeaderMap) -> Result<(), NoStore> {
     if request.keys().any(unkeyed::is_odd_name) { Err(NoStore::OddRequest) } else { Ok(()) }
+}
+
+/// Tells the app who asks, by its name (`X-Api-Key`, `X-Auth-Token`): as little a reason to guess
+/// at freshness as a Cookie is.
+fn is_credential(name: &HeaderName) -> bool {
+    const WORDS: [&[u8]; 6] = [b"api-key", b"apikey", b"auth", b"token", b"session", b"secret"];
+    WORDS.iter().any(|word| memchr::memmem::find(name.as_str().as_bytes(), word).is_some())
 }
 
 /// Errors that the request brought about by what is no part of the key. Explicit freshness is no
@@ -286,6 +297,26 @@ mod tests {
             assert_eq!(judged(path, &[COOKIE], &minute(), &kind), by_cookie, "{case}: Cookie");
             let auth = [("authorization", "Basic eA==")];
             assert_eq!(judged(path, &auth, &minute(), &kind), by_cookie, "{case}: Authorization");
+        }
+    }
+
+    #[test]
+    fn credentials_by_name() {
+        let guess = Stored { heuristic: true, ..minute() };
+        for (name, personal) in [
+            ("x-api-key", true),
+            ("x-auth-token", true),
+            ("x-csrf-token", true),
+            ("session-id", true),
+            ("x-requested-with", false),
+            ("accept", false),
+        ] {
+            let request = [(name, "1")];
+            let kept = |want: NoStore| if personal { Err(want) } else { Ok(()) };
+            assert_eq!(judged("/", &request, &guess, &[HTML]), kept(NoStore::Authorization));
+            assert_eq!(judged("/", &request, &minute(), &[HTML]), Ok(()), "{name}: explicit");
+            let deceived = judged("/x.css", &request, &minute(), &[HTML]);
+            assert_eq!(deceived, kept(NoStore::PathConfusion), "{name}");
         }
     }
 

@@ -84,6 +84,19 @@ fn authorisation_that_the_path_s_freshness_would_share_is_not() {
 }
 
 #[test]
+fn a_key_of_an_api_s_own_is_no_reason_to_guess() {
+    let origin = Origin::new(|seen, reply| {
+        let who = seen.header("x-api-key").unwrap_or("nobody");
+        reply.ok(&[GUESSED, "content-type: application/json"], format!("data of {who}"));
+    });
+    let larder = Larder::in_front_of(&origin);
+    let victim = larder.ask(&Ask::get("/data").with("X-Api-Key", "alice")).expect(200);
+    assert!(!victim.was_stored(), "{victim:?}");
+    assert!(victim.cache_status().ends_with("detail=authorization"), "{victim:?}");
+    assert_eq!(larder.get("/data").text(), "data of nobody");
+}
+
+#[test]
 fn a_page_under_a_file_s_name_is_not_kept_by_guess() {
     let origin = app(GUESSED, "content-type: text/html");
     let larder = Larder::in_front_of(&origin);
