@@ -63,6 +63,8 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("cache.keep_stale", text(show_duration(cache.keep_stale)), Live),
         ("cache.client_directives", text(directives(cache.client_directives)), Live),
         ("cache.share_set_cookie", cache.share_set_cookie.to_string(), Live),
+        ("cache.drop_unkeyed", list(&cache.drop_unkeyed), Live),
+        ("cache.allow_unkeyed", list(&cache.allow_unkeyed), Live),
         ("cache.store_wait", text(show_duration(cache.store_wait)), Live),
         ("cache.max_variants", cache.max_variants.to_string(), Live),
         ("cache.max_uncacheable", cache.max_uncacheable.to_string(), Restart),

@@ -10,7 +10,8 @@ use http::HeaderValue;
 use crate::config::mistake::Place;
 use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Secret};
 use crate::config::value::{
-    Amount, EventLevel, Listen, MemorySize, Name, Networks, OriginUrl, Raw, Setting, Size,
+    Amount, EventLevel, FieldNames, Listen, MemorySize, Name, Networks, OriginUrl, Raw, Setting,
+    Size,
 };
 use std::time::Duration;
 
@@ -140,6 +141,11 @@ section! {
         client_directives: ClientDirectives,
         /// Store responses with Set-Cookie for everybody. Change: live.
         share_set_cookie: bool,
+        /// Request header fields that are dropped, beside those known to be reflected, from requests
+        /// whose answer may be stored. Change: live.
+        drop_unkeyed: FieldNames,
+        /// Such fields that are let through after all. Change: live.
+        allow_unkeyed: FieldNames,
         /// How long a store waits for the disk writer before it stays in memory only. Change: live.
         store_wait: Duration,
         /// Variants (Vary) of one URL at most. Change: live.

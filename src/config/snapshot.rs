@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 /// One validated configuration. A request uses one of these from its beginning to its end.
@@ -132,6 +132,10 @@ pub struct Cache {
     pub client_directives: ClientDirectives,
     /// Store responses with Set-Cookie for everybody. Live.
     pub share_set_cookie: bool,
+    /// Unkeyed request header fields dropped beside the known ones. Live.
+    pub drop_unkeyed: Vec<HeaderName>,
+    /// Unkeyed request header fields that are let through. Live.
+    pub allow_unkeyed: Vec<HeaderName>,
     /// How long a fill waits for the disk writer before the object stays in memory only. Live.
     pub store_wait: Duration,
     /// Variants of one primary key at most. Live.

@@ -32,6 +32,8 @@ pub struct Ask {
     pub said_authority: Option<String>,
     /// The peer's word on the client counts.
     pub trusted: bool,
+    /// A field was dropped that is no part of the key ([`crate::semantics::unkeyed`]).
+    pub dropped: bool,
     /// Body bytes that the client has sent, where there are any.
     pub received: Option<Arc<AtomicU64>>,
 }

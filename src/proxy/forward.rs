@@ -20,13 +20,14 @@ use crate::proxy::interim::{self, Relay};
 use crate::proxy::worker::Worker;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::request::{MaxForwards, max_forwards};
-use crate::semantics::{encoding, headers, validation};
+use crate::semantics::{encoding, headers, unkeyed, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
 
 /// Header fields of `ask` for the origin: end to end, the forwarding fields written anew, the
 /// codings reduced to those that Larder knows.
 pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     let mut fields = ask.head.headers.clone(); // hop-by-hop fields have gone at the door
+    unkeyed::drop_twins(&mut fields);
     fields.remove(EXPECT); // hyper answers it when the body is first asked for
     via.append(&mut fields, ask.head.version);
     headers::forwarded::write(&mut fields, ask.conn.peer, ask.trusted, &ask.client());

@@ -17,6 +17,7 @@ use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
+use crate::semantics::unkeyed::Unkeyed;
 use crate::upstream::Pool;
 
 /// What all workers share.
@@ -43,12 +44,15 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// What of it RFC 9111 decisions need.
     pub policy: Policy,
+    /// Request header fields that are dropped where the answer may be stored.
+    pub unkeyed: Unkeyed,
     /// Larder makes gzip bodies.
     pub gzip: bool,
 }
 
 impl View {
-    fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
+    /// What follows from `snapshot`.
+    pub fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
         let cache = &snapshot.cache;
         let policy = Policy {
             default_ttl: cache.default_ttl,
@@ -61,7 +65,8 @@ impl View {
             },
         };
         let gzip = snapshot.compression.codings.contains(&snapshot::Coding::Gzip);
-        Arc::new(Self { snapshot, policy, gzip })
+        let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);
+        Arc::new(Self { snapshot, policy, unkeyed, gzip })
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! What may be done with a response:
 //! - [`storable`]: may it be kept? (RFC 9111 §3); [`stored`]: what is remembered of it.
+//! - [`guard`]: is it a danger to others? [`unkeyed`]: what is dropped from requests before.
 //! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
 //! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
 //! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
@@ -28,6 +29,7 @@ pub mod decision;
 pub mod encoding;
 pub mod etag;
 pub mod freshness;
+pub mod guard;
 pub mod headers;
 pub mod invalidation;
 pub mod key;
@@ -38,6 +40,7 @@ pub mod reuse;
 pub mod storable;
 pub mod stored;
 pub mod time;
+pub mod unkeyed;
 pub mod validation;
 pub mod vary;
 pub mod wire;

@@ -6,7 +6,7 @@ use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
 use crate::config::snapshot::{Cache, ClientDirectives};
 use crate::config::validate::{ANY_WAIT, Check, DAY, GIB, KIB, MIB, MINUTE, SECOND, value};
-use crate::config::value::{MemorySize, Size, show_bytes};
+use crate::config::value::{FieldNames, MemorySize, Size, show_bytes};
 
 const TIB: u64 = 1 << 40;
 
@@ -83,6 +83,8 @@ impl Check<'_> {
             ),
             client_directives: value(given.client_directives.as_ref(), ClientDirectives::Limit),
             share_set_cookie: value(given.share_set_cookie.as_ref(), false),
+            drop_unkeyed: value(given.drop_unkeyed.as_ref(), FieldNames::default()).0,
+            allow_unkeyed: value(given.allow_unkeyed.as_ref(), FieldNames::default()).0,
             store_wait: self.wait(
                 "cache.store_wait",
                 given.store_wait.as_ref(),

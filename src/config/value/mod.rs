@@ -10,11 +10,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use http::HeaderName;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::mistake::nearest;
 use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Secret};
+use crate::semantics::unkeyed;
 
 pub use address::{Listen, Networks, OriginUrl};
 
@@ -175,6 +177,25 @@ impl Setting for Vec<Coding> {
             }
         }
         Ok(codings)
+    }
+}
+
+/// Names of request header fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldNames(pub Vec<HeaderName>);
+
+impl Setting for FieldNames {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let example = "a list of header names such as [\"X-Forwarded-Prefix\"]";
+        let items = raw.items().ok_or_else(|| raw.expected(example))?;
+        let name = |item: &str| match HeaderName::from_bytes(item.as_bytes()) {
+            Ok(name) if unkeyed::is_ours(&name) => {
+                Err(format!("\"{item}\" is written by Larder itself, from what is keyed"))
+            }
+            Ok(name) => Ok(name),
+            Err(_) => Err(format!("expected {example}, found \"{item}\" in it")),
+        };
+        items.into_iter().map(name).collect::<Result<_, _>>().map(Self)
     }
 }
 
