@@ -16,10 +16,12 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::cache::entry::{Entry, EntryId, Fields, Slot, StoredBody, Variants};
+use crate::cache::pieces::{Piece, Pieces, Place, Segments};
+use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 
 /// Version of the format; part of the disk's geometry marker too.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const MAGIC: [u8; 4] = *b"LRDR";
 const PREFIX: usize = 4 + 1 + 1 + 4 + 8;
@@ -45,10 +47,24 @@ pub enum CodecError {
     Content,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum BodyHead {
     Inline(u32),
-    Segmented { len: u64, segment: u32 },
+    Pieces { len: u64, list: Vec<PieceHead> },
+}
+
+/// A piece, by its first byte and the one behind its last.
+#[derive(Serialize, Deserialize)]
+struct PieceHead {
+    span: (u64, u64),
+    place: PlaceHead,
+}
+
+#[derive(Serialize, Deserialize)]
+enum PlaceHead {
+    /// Its bytes stand with the bodies.
+    Inline,
+    Segments { id: EntryId, span: (u64, u64), segment: u32 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,7 +74,6 @@ struct EntryHead {
     identity: BodyHead,
     gzip: Option<BodyHead>,
     compressible: bool,
-    id: EntryId,
     position: u64,
 }
 
@@ -97,27 +112,44 @@ fn encode_entry(entry: &Entry) -> Result<Bytes, CodecError> {
         identity: body_head(&entry.identity)?,
         gzip: entry.gzip.as_ref().map(body_head).transpose()?,
         compressible: entry.compressible,
-        id: entry.id,
         position: entry.position,
     };
     let mut bodies: Vec<&Bytes> = Vec::with_capacity(2);
     for body in [Some(&entry.identity), entry.gzip.as_ref()].into_iter().flatten() {
-        if let StoredBody::Inline(bytes) = body {
-            bodies.push(bytes);
+        match body {
+            StoredBody::Inline(bytes) => bodies.push(bytes),
+            StoredBody::Pieces(pieces) => bodies.extend(pieces.iter().filter_map(inline)),
         }
     }
     assemble(KIND_ENTRY, &to_bytes(&head)?, &bodies)
 }
 
+fn inline(piece: &Piece) -> Option<&Bytes> {
+    match &piece.place {
+        Place::Inline(bytes) => Some(bytes),
+        Place::Segments(_) => None,
+    }
+}
+
 fn body_head(body: &StoredBody) -> Result<BodyHead, CodecError> {
-    Ok(match body {
+    let pieces = match body {
         StoredBody::Inline(bytes) => {
-            BodyHead::Inline(u32::try_from(bytes.len()).map_err(|_| CodecError::Content)?)
+            let len = u32::try_from(bytes.len()).map_err(|_| CodecError::Content)?;
+            return Ok(BodyHead::Inline(len));
         }
-        StoredBody::Segmented { len, segment } => {
-            BodyHead::Segmented { len: *len, segment: *segment }
-        }
-    })
+        StoredBody::Pieces(pieces) => pieces,
+    };
+    let ends = |span: Span| (span.from(), span.to());
+    let list = pieces.iter().map(|Piece { span, place }| PieceHead {
+        span: ends(*span),
+        place: match place {
+            Place::Inline(_) => PlaceHead::Inline,
+            Place::Segments(Segments { id, span, segment }) => {
+                PlaceHead::Segments { id: *id, span: ends(*span), segment: *segment }
+            }
+        },
+    });
+    Ok(BodyHead::Pieces { len: pieces.len(), list: list.collect() })
 }
 
 fn to_bytes(head: &impl Serialize) -> Result<Vec<u8>, CodecError> {
@@ -188,20 +220,35 @@ fn decode_entry(head: &[u8], mut bodies: Bytes) -> Result<Slot, CodecError> {
     let mut entry = Entry::new(head.stored, Fields::copied(&map), identity, head.position);
     entry.gzip = gzip;
     entry.compressible = head.compressible;
-    entry.id = head.id;
     Ok(Slot::Entry(Arc::new(entry)))
 }
 
 fn body(head: BodyHead, rest: &mut Bytes) -> Result<StoredBody, CodecError> {
-    match head {
-        BodyHead::Inline(len) if len as usize <= rest.len() => {
-            Ok(StoredBody::Inline(rest.split_to(len as usize)))
-        }
-        BodyHead::Segmented { len, segment } if segment > 0 => {
-            Ok(StoredBody::Segmented { len, segment })
-        }
-        _ => Err(CodecError::Content),
+    let mut take = |len: u64| {
+        let len = usize::try_from(len).ok().filter(|len| *len <= rest.len());
+        len.map(|len| rest.split_to(len)).ok_or(CodecError::Content)
+    };
+    let (len, list) = match head {
+        BodyHead::Inline(len) => return Ok(StoredBody::Inline(take(u64::from(len))?)),
+        BodyHead::Pieces { len, list } => (len, list),
+    };
+    let span = |(from, to)| Span::new(from, to).ok_or(CodecError::Content);
+    let mut pieces = Vec::with_capacity(list.len());
+    for head in list {
+        let own = span(head.span)?;
+        let place = match head.place {
+            PlaceHead::Inline => Place::Inline(take(own.len())?),
+            PlaceHead::Segments { id, span: run, segment } => {
+                let run = span(run)?;
+                if segment == 0 || !run.contains(own) {
+                    return Err(CodecError::Content);
+                }
+                Place::Segments(Segments { id, span: run, segment })
+            }
+        };
+        pieces.push(Piece { span: own, place });
     }
+    Pieces::of(len, pieces).map(StoredBody::of).ok_or(CodecError::Content)
 }
 
 fn decode_variants(head: &[u8]) -> Result<Slot, CodecError> {

@@ -1,7 +1,8 @@
 //! What is stored, where, and what of it still counts.
 //!
 //! - [`tiers`]: memory, then disk; what is found below is promoted. The door of this room.
-//! - [`entry`]: a stored response; [`codec`]: the same as bytes.
+//! - [`entry`]: a stored response; [`pieces`]: its body, where it is held in part or in segments;
+//!   [`codec`]: both as bytes.
 //! - [`memory`] and [`disk`]: the tiers; [`hash`]: the keyed hasher of both.
 //! - [`flight`]: one fetch per object, streamed to all who want it.
 //! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for.
@@ -12,6 +13,7 @@ pub mod entry;
 pub mod flight;
 pub mod hash;
 pub mod memory;
+pub mod pieces;
 pub mod purge;
 pub mod tiers;
 pub mod uncacheable;

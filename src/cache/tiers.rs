@@ -40,16 +40,6 @@ pub struct Found {
     pub variant: Option<Bytes>,
 }
 
-/// Which of an entry's bodies a segment belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Part {
-    /// The body as the origin sent it.
-    Identity = 0,
-    /// The same gzipped.
-    Gzip = 1,
-}
-
 /// Something that lookups find already and that the disk has yet to get.
 pub struct ToDisk {
     key: Bytes,
@@ -273,12 +263,11 @@ impl Tiers {
     pub async fn store_segment(
         &self,
         id: &EntryId,
-        part: Part,
         index: u32,
         bytes: Bytes,
         in_memory: bool,
     ) -> bool {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, index);
         let slot = Slot::Segment(bytes);
         if in_memory {
             self.memory.insert(key.clone(), slot.clone());
@@ -287,14 +276,8 @@ impl Tiers {
     }
 
     /// Segment number `index` of a body, wherever it is.
-    pub async fn segment(
-        &self,
-        id: &EntryId,
-        part: Part,
-        index: u32,
-        in_memory: bool,
-    ) -> Option<Bytes> {
-        let key = key::segment(id, part as u8, index);
+    pub async fn segment(&self, id: &EntryId, index: u32, in_memory: bool) -> Option<Bytes> {
+        let key = key::segment(id, index);
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
-    CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_RANGE, RANGE, VARY,
+    CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
@@ -17,6 +17,7 @@ use crate::proxy::body::{FlightReader, Source};
 use crate::proxy::compress::GzipBody;
 use crate::proxy::fill::{Filling, Private};
 use crate::proxy::segments::{Extent, SegmentReader};
+use crate::semantics::content_range::ContentRange;
 use crate::semantics::decision::{Decision, Outcome};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::stored::Stored;
@@ -183,19 +184,17 @@ pub fn from_entry(
 /// Makes `response` the part of `entry` that was asked for (RFC 9110 §14.2). `Err`: a 416.
 fn part_of(ask: &Ask, entry: &Entry, response: &mut Response<Source>) -> Result<(u64, u64), ()> {
     let len = entry.identity.len();
-    let request = &ask.head.headers;
-    let Some(field) = request.get(RANGE).filter(|_| !ask.asked.is_head()) else {
+    if ask.asked.is_head() {
         return Ok((0, len));
-    };
-    match range::resolve(field, request.get(IF_RANGE), &entry.stored, len) {
-        RangeAnswer::Whole => Ok((0, len)),
-        RangeAnswer::Part { start, end_inclusive: end } => {
+    }
+    match range::resolve(&ask.head.headers, &entry.stored, len) {
+        RangeAnswer::Whole | RangeAnswer::Parts(_) => Ok((0, len)),
+        RangeAnswer::Part(span) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let value = format!("bytes {start}-{end}/{len}");
-            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+            if let Some(value) = (ContentRange { span, complete: len }).value() {
                 response.headers_mut().insert(CONTENT_RANGE, value);
             }
-            Ok((start, end.saturating_add(1)))
+            Ok((span.from(), span.to()))
         }
         RangeAnswer::Unsatisfiable => {
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;

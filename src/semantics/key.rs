@@ -117,15 +117,19 @@ pub fn variant(primary: &[u8], generation: u64, selecting_values: &[u8]) -> Byte
     key.into()
 }
 
-/// The key of one segment of the body that the entry `id` has in `coding`. Begins with a NUL, so
-/// it is never a URL's.
-pub fn segment(id: &[u8; 16], coding: u8, index: u32) -> Bytes {
-    let mut key = Vec::with_capacity(23);
+/// The key of one segment of the body `id`. Begins with a NUL, so it is never a URL's.
+pub fn segment(id: &[u8; 16], index: u32) -> Bytes {
+    let mut key = Vec::with_capacity(22);
     key.extend_from_slice(b"\0s");
     key.extend_from_slice(id);
-    key.push(coding);
     key.extend_from_slice(&index.to_be_bytes());
     key.into()
+}
+
+/// What a request for the part `range` of `key` is told from others by, on condition `if_range`.
+/// Never another key: values of header fields hold no NUL.
+pub fn part(key: &[u8], range: &[u8], if_range: &[u8]) -> Bytes {
+    [key, b"\0r", range, b"\0", if_range].concat().into()
 }
 
 #[cfg(test)]
@@ -164,7 +168,7 @@ mod tests {
         let with_host = key(Http, "a.org", "/x", Some("b.org"));
         assert_eq!(url_part(&with_host), b"http://a.org/x");
         assert_eq!(url_part(&variant(&with_host, 7, b"\0")), b"http://a.org/x");
-        assert_eq!(url_part(&segment(&[1; 16], 0, 3)), b"");
+        assert_eq!(url_part(&segment(&[1; 16], 3)), b"");
     }
 
     #[test]
@@ -173,7 +177,7 @@ mod tests {
             let with_host = key(Https, "a.org:8443", path, Some("b.org"));
             assert_eq!(super::path(&with_host), want.as_bytes());
         }
-        assert_eq!(super::path(&segment(&[1; 16], 0, 3)), b"");
+        assert_eq!(super::path(&segment(&[1; 16], 3)), b"");
     }
 
     proptest! {

@@ -10,7 +10,9 @@
 //! - [`guard`]: is it a danger to others? [`unkeyed`]: what is dropped from requests before.
 //! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
 //! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
-//! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
+//! - [`range`]: which part was asked for; [`content_range`]: which one came; [`spans`]: what is
+//!   covered by parts.
+//! - [`invalidation`]: what does a write make void? (§4.4)
 //!
 //! What is written on the way:
 //! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`encoding`]: content codings.
@@ -24,6 +26,7 @@
 
 pub mod cache_control;
 pub mod cache_status;
+pub mod content_range;
 pub mod date;
 pub mod decision;
 pub mod encoding;
@@ -37,6 +40,7 @@ pub mod policy;
 pub mod range;
 pub mod request;
 pub mod reuse;
+pub mod spans;
 pub mod storable;
 pub mod stored;
 pub mod time;
