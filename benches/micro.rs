@@ -219,5 +219,6 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
         said_authority: None,
         trusted: false,
         received: None,
+        expects: None,
     })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::{HeaderValue, request};
+use tokio::sync::Notify;
 
 use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
@@ -34,6 +35,8 @@ pub struct Ask {
     pub trusted: bool,
     /// Body bytes that the client has sent, where there are any.
     pub received: Option<Arc<AtomicU64>>,
+    /// The client waits to be told before it sends its body: told when the origin says so.
+    pub expects: Option<Arc<Notify>>,
 }
 
 impl Ask {

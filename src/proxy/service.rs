@@ -73,7 +73,9 @@ impl Walk<'_> {
             return Err(Box::new((fault.into(), head)));
         }
         let view = self.worker.view();
-        let upgrade = asked_upgrade(&head.headers);
+        let upgrade = asked_upgrade(&head).filter(|_| !has_body);
+        let expects = (has_body && http_request::expects_continue(&head.headers, head.version))
+            .then(Arc::default);
         headers::strip_hop_by_hop(&mut head.headers);
         match self.check(&view, conn, &head) {
             Ok(Addressed { authority, scheme, said_authority, trusted }) => Ok(Ask {
@@ -87,6 +89,7 @@ impl Walk<'_> {
                 said_authority,
                 trusted,
                 received: None,
+                expects,
             }),
             Err(error) => {
                 if matches!(error, ProxyError::BadRequest { .. }) {
@@ -214,7 +217,7 @@ impl Walk<'_> {
         }
         let mut too_large = None;
         let body = if ask.asked.has_body {
-            let upload = Upload::new(incoming, limit);
+            let upload = Upload::new(incoming, limit, ask.expects.clone());
             ask.received = Some(upload.received());
             too_large = Some(upload.too_large());
             RequestBody::stream(upload)
@@ -290,9 +293,13 @@ struct Addressed {
 }
 
 /// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
-/// none: what would be behind it could not be looked at.
-fn asked_upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
-    if !fields.contains_key(UPGRADE) || !headers::hop_by_hop::connection_has(fields, "upgrade") {
+/// none: what would be behind it could not be looked at. HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
+fn asked_upgrade(head: &request::Parts) -> Option<HeaderValue> {
+    let fields = &head.headers;
+    if head.version != Version::HTTP_11
+        || !fields.contains_key(UPGRADE)
+        || !headers::hop_by_hop::connection_has(fields, "upgrade")
+    {
         return None;
     }
     let lines = fields.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());
