@@ -22,6 +22,7 @@ mod cli;
 mod collapse;
 mod compression;
 mod drain;
+mod early;
 mod events;
 mod expect;
 mod forwarded;
