@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::config::mistake::Place;
 use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Secret};
@@ -134,12 +134,18 @@ section! {
         segment_size: Size,
         /// Freshness where the origin says nothing (heuristic, RFC 9111 §4.2.2); 0s: off. Change: live.
         default_ttl: Duration,
+        /// The longest heuristic freshness of an error (4xx, 5xx) that has a Last-Modified; 0s:
+        /// errors are kept by explicit freshness only. Change: live.
+        heuristic_errors: Duration,
         /// How long past its freshness a response is kept. Change: live.
         keep_stale: Duration,
         /// "honour", "limit" (once a second an object) or "ignore". Change: live.
         client_directives: ClientDirectives,
         /// Store responses with Set-Cookie for everybody. Change: live.
         share_set_cookie: bool,
+        /// Response fields that outrank Cache-Control here (RFC 9213), the first that says
+        /// something. Change: live.
+        targeted: Vec<HeaderName>,
         /// How long a store waits for the disk writer before it stays in memory only. Change: live.
         store_wait: Duration,
         /// Variants (Vary) of one URL at most. Change: live.

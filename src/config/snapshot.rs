@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 /// One validated configuration. A request uses one of these from its beginning to its end.
@@ -126,12 +126,16 @@ pub struct Cache {
     pub segment_size: u64,
     /// Heuristic freshness where the origin gives none and nothing else applies; 0: off. Live.
     pub default_ttl: Duration,
+    /// The longest heuristic freshness of an error with Last-Modified; 0: none. Live.
+    pub heuristic_errors: Duration,
     /// How long past its freshness a response is kept. Live.
     pub keep_stale: Duration,
     /// What request directives may do. Live.
     pub client_directives: ClientDirectives,
     /// Store responses with Set-Cookie for everybody. Live.
     pub share_set_cookie: bool,
+    /// Response fields that outrank Cache-Control here, in their order (RFC 9213). Live.
+    pub targeted: Vec<HeaderName>,
     /// How long a fill waits for the disk writer before the object stays in memory only. Live.
     pub store_wait: Duration,
     /// Variants of one primary key at most. Live.

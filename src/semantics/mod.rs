@@ -3,10 +3,11 @@
 //! What a request asks and where it goes:
 //! - [`request`]: method, directives and target of a request; Max-Forwards.
 //! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields.
-//! - [`cache_control`]: directives of both sides, parsed.
+//! - [`cache_control`]: directives of both sides, parsed; [`targeted`]: fields that outrank them.
 //!
 //! What may be done with a response:
-//! - [`storable`]: may it be kept? (RFC 9111 §3); [`stored`]: what is remembered of it.
+//! - [`storable`]: may it be kept? (RFC 9111 §3); [`withheld`]: which of its fields not;
+//!   [`stored`]: what is remembered of it.
 //! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
 //! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
 //! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
@@ -37,7 +38,9 @@ pub mod request;
 pub mod reuse;
 pub mod storable;
 pub mod stored;
+pub mod targeted;
 pub mod time;
 pub mod validation;
 pub mod vary;
 pub mod wire;
+pub mod withheld;

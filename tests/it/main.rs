@@ -21,6 +21,7 @@ mod caching;
 mod cli;
 mod collapse;
 mod compression;
+mod directives;
 mod drain;
 mod expect;
 mod forwarded;

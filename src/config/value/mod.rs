@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use http::HeaderName;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
@@ -175,6 +176,20 @@ impl Setting for Vec<Coding> {
             }
         }
         Ok(codings)
+    }
+}
+
+impl Setting for Vec<HeaderName> {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let items = raw.items().ok_or_else(|| {
+            raw.expected("a list of field names such as [\"CDN-Cache-Control\"], or []")
+        })?;
+        let name = |item: &str| {
+            HeaderName::from_bytes(item.as_bytes()).map_err(|_| {
+                format!("expected names of header fields, found \"{item}\" in the list")
+            })
+        };
+        items.into_iter().map(name).collect()
     }
 }
 
