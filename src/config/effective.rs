@@ -67,6 +67,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("cache.targeted", list(&cache.targeted), Live),
         ("cache.store_wait", text(show_duration(cache.store_wait)), Live),
         ("cache.max_variants", cache.max_variants.to_string(), Live),
+        ("cache.vary_language", cache.vary_language.to_string(), Live),
         ("cache.max_uncacheable", cache.max_uncacheable.to_string(), Restart),
         ("cache.uncacheable_ttl", text(show_duration(cache.uncacheable_ttl)), Live),
         ("cache.window", text(show_bytes(cache.window)), Live),

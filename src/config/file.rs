@@ -150,6 +150,9 @@ section! {
         store_wait: Duration,
         /// Variants (Vary) of one URL at most. Change: live.
         max_variants: Amount,
+        /// Under `Vary: Accept-Language`, also use what was fetched for another list of languages,
+        /// where it fits. Change: live.
+        vary_language: bool,
         /// Keys remembered as uncacheable at most. Change: restart.
         max_uncacheable: Amount,
         /// How long such a key is remembered. Change: live.

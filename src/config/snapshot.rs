@@ -140,6 +140,8 @@ pub struct Cache {
     pub store_wait: Duration,
     /// Variants of one primary key at most. Live.
     pub max_variants: usize,
+    /// A response fetched for another Accept-Language answers where it fits. Live.
+    pub vary_language: bool,
     /// Records of uncacheable keys at most (hit-for-miss). Restart.
     pub max_uncacheable: usize,
     /// How long an uncacheable key is remembered. Live.

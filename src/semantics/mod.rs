@@ -2,7 +2,8 @@
 //!
 //! What a request asks and where it goes:
 //! - [`request`]: method, directives and target of a request; Max-Forwards.
-//! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields.
+//! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields;
+//!   [`language`]: what else fits Accept-Language.
 //! - [`cache_control`]: directives of both sides, parsed; [`targeted`]: fields that outrank them.
 //!
 //! What may be done with a response:
@@ -32,6 +33,7 @@ pub mod freshness;
 pub mod headers;
 pub mod invalidation;
 pub mod key;
+pub mod language;
 pub mod policy;
 pub mod range;
 pub mod request;

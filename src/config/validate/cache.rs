@@ -106,6 +106,7 @@ impl Check<'_> {
                 64,
                 1..=10_000,
             ),
+            vary_language: value(given.vary_language.as_ref(), true),
             max_uncacheable: self.amount(
                 "cache.max_uncacheable",
                 given.max_uncacheable.as_ref(),
