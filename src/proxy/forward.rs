@@ -73,11 +73,12 @@ pub async fn pass(
 ) -> Result<Private, ProxyError> {
     let fields = fields(ask, &worker.house.via);
     let request = request(ask, ask.head.method.clone(), fields, body);
+    let asked_at = clock::now();
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
     match sent {
-        Ok(response) => Ok(Private { response, origin_ns, reason }),
+        Ok(response) => Ok(Private { response, asked_at, origin_ns, reason }),
         Err(UpstreamError::RequestBody(_))
             if too_large.is_some_and(|flag| flag.load(Ordering::Relaxed)) =>
         {
