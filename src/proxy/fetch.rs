@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -234,13 +234,14 @@ fn use_shared(
             }
             let mut decision = wanted.decision(Outcome::Miss);
             decision.collapsed = collapsed;
-            respond::from_filling(ask, tiers, filling, decision, now)
+            let answer = respond::from_filling(ask, tiers, filling, decision, now);
+            with(answer, &filling.withheld, collapsed)
         }
-        Shared::Validated(entry) => {
+        Shared::Validated { entry, withheld } => {
             let mut decision = wanted.decision(Outcome::Revalidated);
             decision.collapsed = collapsed;
             decision.fwd_status = Some(304);
-            respond::from_entry(ask, tiers, entry, decision, now)
+            with(respond::from_entry(ask, tiers, entry, decision, now), withheld, collapsed)
         }
         Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {
             Some(answer) => answer,
@@ -256,6 +257,16 @@ fn use_shared(
         }
     };
     Ok(Used::Answer(Box::new(answer)))
+}
+
+/// The fields that are for the leader alone.
+fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
+    if !collapsed {
+        for (name, value) in withheld {
+            answer.response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    answer
 }
 
 fn mismatch(ask: &Ask, filling: &Filling) -> Option<Used> {

@@ -150,7 +150,10 @@ impl Walk<'_> {
         let tiers = &self.worker.house.tiers;
         let lookup = match tiers.peek(&self.key, &ask.head.headers) {
             Some(found) => Lookup::Found(found),
-            None => Box::pin(tiers.lookup(&self.key, &ask.head.headers)).await,
+            None => {
+                let languages = ask.view.snapshot.cache.vary_language;
+                Box::pin(tiers.lookup(&self.key, &ask.head.headers, languages)).await
+            }
         };
         let took = clock::monotonic_ns().saturating_sub(self.began_ns);
         self.worker.house.metrics.lookup(self.worker.id, took);

@@ -12,6 +12,7 @@ use super::freshness;
 use super::policy::{ClientDirectives, Policy};
 use super::request::{Asked, AskedMethod};
 use super::stored::Stored;
+use super::targeted::Said;
 use super::time::{DeltaSeconds, Timestamp};
 use super::vary;
 
@@ -133,9 +134,10 @@ fn judge(
     request_time: Timestamp,
     response_time: Timestamp,
 ) -> Result<Stored, NoStore> {
-    let directives = ResponseDirectives::parse(headers);
-    refuse(asked, status, headers, &directives, policy)?;
     let date = freshness::date(headers, response_time);
+    let said = Said::of(headers, &policy.targeted, date);
+    let directives = &said.directives;
+    refuse(asked, status, headers, directives, policy)?;
     let initial_age = freshness::initial_age(headers, date, request_time, response_time);
     let last_modified = headers.get(LAST_MODIFIED).and_then(date::parse);
     let mut stored = Stored {
@@ -155,10 +157,10 @@ fn judge(
         last_modified,
         validator: headers.contains_key(ETAG) || last_modified.is_some(),
     };
-    if let Some(lifetime) = freshness::explicit_lifetime(&directives, headers, date) {
+    if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
         stored.lifetime = lifetime;
     } else {
-        guess(&mut stored, asked, headers, &directives, policy)?;
+        guess(&mut stored, asked, headers, directives, policy)?;
     }
     if directives.no_cache {
         stored.lifetime = Duration::ZERO;
@@ -216,7 +218,8 @@ fn sets_cookie(headers: &HeaderMap, policy: &Policy) -> bool {
 }
 
 /// Freshness where the origin gave none. What an origin wants validated (no-cache) or shared
-/// (public) may be kept without any; otherwise only a guess that makes it fresh.
+/// (public) may be kept without any; otherwise only a guess that makes it fresh. The guess for an
+/// error is a short one: what a client has provoked, others must not see for long.
 fn guess(
     stored: &mut Stored,
     asked: &Asked,
@@ -224,13 +227,18 @@ fn guess(
     directives: &ResponseDirectives,
     policy: &Policy,
 ) -> Result<(), NoStore> {
-    let allowed = directives.public || is_heuristically_cacheable(stored.status);
-    if !allowed || stored.status >= 400 {
+    let is_error = stored.status >= 400;
+    let longest = if is_error { policy.heuristic_errors } else { Duration::MAX };
+    // An error has no default: it must have been given a Last-Modified, as few provoked ones are.
+    let allowed = (directives.public || is_heuristically_cacheable(stored.status))
+        && (!is_error || (longest > Duration::ZERO && stored.last_modified.is_some()));
+    if !allowed {
         return Err(NoStore::NoLifetime);
     }
     let personal = asked.has_cookie || asked.authorised;
     if !personal {
-        stored.lifetime = freshness::heuristic_lifetime(headers, stored.date, policy);
+        let guess = freshness::heuristic_lifetime(headers, stored.date, policy);
+        stored.lifetime = guess.min(longest);
         stored.heuristic = true;
     }
     if stored.lifetime > stored.initial_age || directives.no_cache || directives.public {
@@ -314,7 +322,7 @@ mod tests {
                 Err(NoStore::NoStore),
             ),
             ("private", 200, &[(CC, "private, max-age=6")], Err(NoStore::Private)),
-            ("private with names", 200, &[(CC, "private=\"a\", max-age=6")], Err(NoStore::Private)),
+            ("private with names", 200, &[(CC, "private=\"a\", max-age=6")], Ok(6)),
             ("Set-Cookie", 200, &[MINUTE, ("set-cookie", "a=b")], Err(NoStore::SetCookie)),
             (
                 "public Set-Cookie",
@@ -363,8 +371,16 @@ mod tests {
             ("302 public by guess", 302, &[(CC, "public"), MODIFIED], Ok(10)),
             ("301 by guess", 301, &[MODIFIED], Ok(10)),
             ("404 with max-age", 404, &[MINUTE], Ok(60)),
-            ("404 by guess", 404, &[MODIFIED], Err(NoStore::NoLifetime)),
-            ("404 public by guess", 404, &[(CC, "public"), MODIFIED], Err(NoStore::NoLifetime)),
+            ("404 by guess", 404, &[MODIFIED], Ok(7)),
+            ("410 by guess", 410, &[MODIFIED], Ok(7)),
+            ("404 with a tag", 404, &[("etag", "\"a\"")], Err(NoStore::NoLifetime)),
+            ("404 with nothing", 404, &[], Err(NoStore::NoLifetime)),
+            ("404 public alone", 404, &[(CC, "public")], Err(NoStore::NoLifetime)),
+            ("400 by guess", 400, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("403 by guess", 403, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("599 by guess", 599, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("599 public by guess", 599, &[(CC, "public"), MODIFIED], Ok(7)),
+            ("404 no-cache", 404, &[(CC, "no-cache"), MODIFIED], Err(NoStore::NoLifetime)),
             (
                 "404 with a tag, stale",
                 404,
@@ -436,6 +452,15 @@ mod tests {
         assert_eq!(ask(&get(&[]), &[], &ttl), Ok(9));
         assert_eq!(ask(&cookie, &[], &ttl), Err(NoStore::Cookie), "default_ttl is a guess");
         assert_eq!(ask(&get(&[]), &[(CC, "max-age=6")], &ttl), Ok(6));
+        let strict = Policy { heuristic_errors: Duration::ZERO, ..POLICY };
+        for (policy, want) in
+            [(&POLICY, Ok(())), (&strict, Err(NoStore::NoLifetime)), (&ttl, Ok(()))]
+        {
+            let got = storable(&get(&[]), 404, &map(&[MODIFIED]), policy, at(0), at(0));
+            assert_eq!(got.map(|_| ()), want);
+        }
+        let silent = storable(&get(&[]), 404, &map(&[]), &ttl, at(0), at(0));
+        assert_eq!(silent, Err(NoStore::NoLifetime), "default_ttl is for no error");
         let shared = Policy { share_set_cookie: true, ..POLICY };
         assert_eq!(ask(&get(&[]), &[MINUTE, ("set-cookie", "a=b")], &shared), Ok(60));
         let ignoring = Policy { client_directives: ClientDirectives::Ignore, ..POLICY };
