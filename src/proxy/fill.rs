@@ -92,6 +92,8 @@ impl Varies {
 pub struct Private {
     /// The origin's answer.
     pub response: Response<ResponseBody>,
+    /// When the origin was asked.
+    pub asked_at: Timestamp,
     /// What the origin took to its head, in nanoseconds.
     pub origin_ns: u64,
     /// Why it is not shared.
@@ -159,6 +161,30 @@ pub async fn run(
             }
         }
         return answered(&plan, fill, arrived, private).await;
+    }
+}
+
+/// Fills the flight with an answer that has come already: a POST's, which is stored for GET. What
+/// it invalidated must have been invalidated before.
+pub async fn keep(
+    plan: Plan,
+    fill: Fill<Shared>,
+    answer: Private,
+    stored: Stored,
+    withheld: HeaderMap,
+    private: oneshot::Sender<Private>,
+) {
+    let Private { mut response, asked_at, origin_ns, .. } = answer;
+    let position = plan.worker.house.tiers.purges.position();
+    let at = stored.response_time;
+    let arrived = |response| Arrived { response, asked_at, at, origin_ns, position };
+    match fits(&plan, &response) {
+        Ok(()) => fill_body(&plan, fill, arrived(response), stored, withheld).await,
+        Err(word) => {
+            response.headers_mut().extend(withheld);
+            let _ = private.send(arrived(response).private(word));
+            fill.tell(Head::Released(word));
+        }
     }
 }
 
@@ -269,13 +295,10 @@ struct NotKept {
 }
 
 fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
-    let (response, cache) = (&arrived.response, &plan.view.snapshot.cache);
-    let fields = response.headers();
-    let because = |word| NotKept { word, of_response: true };
     let stored = storable::storable(
         &plan.asked,
-        response.status().as_u16(),
-        fields,
+        arrived.response.status().as_u16(),
+        arrived.response.headers(),
         &plan.view.policy,
         arrived.asked_at,
         arrived.at,
@@ -285,19 +308,27 @@ fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
         guard::harmless(&plan.asked, &plan.primary, request, &stored, fields).map(|()| stored)
     })
     .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
-    if encoding::streams(fields) {
-        return Err(because("event-stream"));
+    fits(plan, &arrived.response).map_err(|word| NotKept { word, of_response: true })?;
+    Ok(stored)
+}
+
+/// Whether there is room for the answer, and an end to it; else why not.
+fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
+    let cache = &plan.view.snapshot.cache;
+    if encoding::streams(response.headers()) {
+        return Err("event-stream");
     }
     let tiers = &plan.worker.house.tiers;
     match response.body().size_hint().exact() {
-        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err(because("too-large")),
-        _ => Ok(stored),
+        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err("too-large"),
+        _ => Ok(()),
     }
 }
 
 impl Arrived {
     fn private(self, reason: &'static str) -> Private {
-        Private { response: self.response, origin_ns: self.origin_ns, reason }
+        let Self { response, asked_at, origin_ns, .. } = self;
+        Private { response, asked_at, origin_ns, reason }
     }
 }
 

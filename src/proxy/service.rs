@@ -248,6 +248,10 @@ impl Walk<'_> {
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }
+        if ask.head.method == Method::POST {
+            let answered = fetch::answer_post(self.worker, ask, &self.key, private).await;
+            return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
+        }
         let decision = Decision::forwarded(Outcome::Pass, fwd);
         Ok(respond::from_origin(ask, private, decision))
     }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
+use http::header::{CONTENT_LOCATION, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use super::cache_control::ResponseDirectives;
 use super::date;
 use super::etag::EntityTag;
 use super::freshness;
+use super::invalidation;
 use super::policy::{ClientDirectives, Policy};
 use super::request::{Asked, AskedMethod};
 use super::stored::Stored;
@@ -107,6 +108,35 @@ pub fn storable(
         return Err(NoStore::Method);
     }
     judge(asked, status, headers, policy, request_time, response_time)
+}
+
+/// The same for the answer to a POST, which is stored for GET where the origin says that it is
+/// what GET would bring: by its Content-Location, and for how long, in so many words (RFC 9110
+/// §9.3.3). `target` is the URL part of the request's key.
+pub fn storable_post(
+    asked: &Asked,
+    status: u16,
+    target: &[u8],
+    headers: &HeaderMap,
+    policy: &Policy,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Result<Stored, NoStore> {
+    let itself = invalidation::named(target, headers, &CONTENT_LOCATION);
+    if status != 200 || itself.as_deref() != Some(target) {
+        return Err(NoStore::Method);
+    }
+    let asked = as_get(asked);
+    let stored = judge(&asked, status, headers, policy, request_time, response_time)?;
+    if stored.heuristic || stored.lifetime <= stored.initial_age {
+        return Err(NoStore::NoLifetime);
+    }
+    Ok(stored)
+}
+
+/// The GET that a POST's answer is stored for.
+pub fn as_get(post: &Asked) -> Asked {
+    Asked { method: AskedMethod::Get, has_body: false, ..*post }
 }
 
 /// What is remembered of `stored` after a 304, with header fields as [`super::validation::merge_304`]
@@ -440,6 +470,33 @@ mod tests {
         }
         let with_body = Asked::of(&Method::GET, &HeaderMap::new(), true);
         assert_eq!(judged(&with_body, 200, &[MINUTE]), Err(NoStore::RequestBody));
+    }
+
+    #[test]
+    fn the_answer_to_a_post_is_stored_for_get_where_it_says_so() {
+        const TARGET: &[u8] = b"http://a.org/x?q";
+        let cl = |value| ("content-location", value);
+        let public = (CC, "public");
+        for (case, status, lines, want) in [
+            ("itself", 200, &[MINUTE, cl("/x?q")][..], Ok(60)),
+            ("itself, absolute", 200, &[MINUTE, cl("http://a.org:80/x?q")], Ok(60)),
+            ("another", 200, &[MINUTE, cl("/x")], Err(NoStore::Method)),
+            ("another host", 200, &[MINUTE, cl("http://b.org/x?q")], Err(NoStore::Method)),
+            ("not said", 200, &[MINUTE], Err(NoStore::Method)),
+            ("created", 201, &[MINUTE, cl("/x?q")], Err(NoStore::Method)),
+            ("a guess", 200, &[MODIFIED, cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("no freshness", 200, &[public, cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("stale", 200, &[MINUTE, ("age", "60"), cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("private", 200, &[(CC, "private, max-age=6"), cl("/x?q")], Err(NoStore::Private)),
+        ] {
+            let asked = Asked::of(&Method::POST, &HeaderMap::new(), true);
+            let got = storable_post(&asked, status, TARGET, &map(lines), &POLICY, at(0), at(0));
+            assert_eq!(got.map(|stored| stored.lifetime.as_secs()), want, "{case}: {lines:?}");
+        }
+        let authorised = Asked::of(&Method::POST, &map(&[("authorization", "Basic eA==")]), true);
+        let fields = map(&[MINUTE, cl("/x?q")]);
+        let got = storable_post(&authorised, 200, TARGET, &fields, &POLICY, at(0), at(0));
+        assert_eq!(got, Err(NoStore::Authorization));
     }
 
     #[test]
