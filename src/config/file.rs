@@ -194,7 +194,7 @@ section! {
         head_size: Size,
         /// Header fields of a request at most (431). Change: live.
         head_fields: Amount,
-        /// A request target at most (414). Change: live.
+        /// A request target at most (414); at most 64KiB. Change: live.
         uri_size: Size,
         /// A request body at most (413); 0: unlimited. Change: live.
         body_size: Size,

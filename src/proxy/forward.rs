@@ -16,6 +16,7 @@ use crate::clock;
 use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
+use crate::proxy::interim::{self, Relay};
 use crate::proxy::worker::Worker;
 use crate::semantics::coding::Accepted;
 use crate::semantics::headers::Pseudonym;
@@ -74,10 +75,14 @@ pub async fn pass(
     reason: &'static str,
 ) -> Result<Private, ProxyError> {
     let fields = fields(ask, &worker.house.via);
-    let request = request(ask, ask.head.method.clone(), fields, body);
+    let mut request = request(ask, ask.head.method.clone(), fields, body);
+    if let Some(relay) = Relay::open(worker, ask).await {
+        relay.attach(&mut request);
+    }
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
+    interim::written(&ask.conn).await;
     match sent {
         Ok(response) => Ok(Private { response, origin_ns, reason }),
         Err(UpstreamError::RequestBody(_))

@@ -6,7 +6,8 @@
 //!   through a [`sink`] into the store.
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] and [`segments`] give its
 //!   bytes, [`compress`] and [`coding`] its gzip.
-//! - [`forward`]: the request as the origin gets it; [`upgrade`]: tunnels.
+//! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
+//!   answer; [`upgrade`]: tunnels.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
 
@@ -19,6 +20,7 @@ pub mod error;
 pub mod fetch;
 pub mod fill;
 pub mod forward;
+pub mod interim;
 mod pump;
 pub mod respond;
 pub mod segments;

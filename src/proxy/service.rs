@@ -93,7 +93,12 @@ impl Walk<'_> {
                 dropped,
                 received: None,
             }),
-            Err(error) => Err(Box::new((error, head))),
+            Err(error) => {
+                if matches!(error, ProxyError::BadRequest { .. }) {
+                    self.worker.house.metrics.server.malformed.inc(); // faults are counted already
+                }
+                Err(Box::new((error, head)))
+            }
         }
     }
 

@@ -284,7 +284,7 @@ impl Check<'_> {
                 "limits.uri_size",
                 given.uri_size.as_ref(),
                 (16 * KIB).min(head),
-                64..=MIB,
+                64..=64 * KIB,
             ) as usize,
             body_size: self.bytes("limits.body_size", given.body_size.as_ref(), 0, 0..=u64::MAX),
             header_timeout: self.wait(
