@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::mistake::Place;
-use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Secret};
+use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Secret};
 use crate::config::value::{
     Amount, EventLevel, Listen, MemorySize, Name, Networks, OriginUrl, Raw, Setting, Size,
     UnkeyedNames,
 };
+use crate::semantics::coding::Coding;
 use std::time::Duration;
 
 /// A value and where it was given.
@@ -177,8 +178,15 @@ section! {
         codings: Vec<Coding>,
         /// Bodies smaller than this stay as they are. Change: live.
         min_size: Size,
-        /// gzip level, 1 to 9. Change: live.
+        /// Level of gzip, 1 to 9. Change: live.
         level: Amount,
+        /// Level of br, 0 to 11. Change: live.
+        br_level: Amount,
+        /// Level of zstd, 1 to 19. Change: live.
+        zstd_level: Amount,
+        /// What a coded answer of the app may decode to, for who cannot take it; 0: never decode.
+        /// Change: live.
+        max_decoded: Size,
     }
 }
 

@@ -304,7 +304,7 @@ fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
         arrived.at,
     )
     .and_then(|stored| {
-        let request = &plan.request_fields;
+        let (request, fields) = (&plan.request_fields, arrived.response.headers());
         guard::harmless(&plan.asked, &plan.primary, request, &stored, fields).map(|()| stored)
     })
     .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;

@@ -18,9 +18,10 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::interim::{self, Relay};
 use crate::proxy::worker::Worker;
+use crate::semantics::coding::Accepted;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::request::{MaxForwards, max_forwards};
-use crate::semantics::{encoding, headers, unkeyed, validation};
+use crate::semantics::{headers, unkeyed, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
 
 /// Header fields of `ask` for the origin: end to end, the forwarding fields written anew, the
@@ -37,7 +38,7 @@ pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     if let MaxForwards::Forward(left) = max_forwards(&ask.head.method, &ask.head.headers) {
         fields.insert(MAX_FORWARDS, HeaderValue::from(left));
     }
-    let codings = encoding::normalised_for_origin(&ask.head.headers);
+    let codings = Accepted::of(&ask.head.headers).for_origin();
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
     fields
 }

@@ -15,7 +15,8 @@
 //! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
 //!
 //! What is written on the way:
-//! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`encoding`]: content codings.
+//! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`coding`]: content codings, and
+//!   who gets which; [`encoding`]: what may be coded.
 //! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from.
 //! - [`wire`]: where HTTP/1.1 messages begin and end, byte by byte.
 //! - [`etag`], [`date`], [`time`]: the small values of HTTP.
@@ -26,6 +27,7 @@
 
 pub mod cache_control;
 pub mod cache_status;
+pub mod coding;
 pub mod date;
 pub mod decision;
 pub mod encoding;
