@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::mistake::Place;
-use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Secret};
+use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Secret};
 use crate::config::value::{
     Amount, EventLevel, Listen, MemorySize, Name, Networks, OriginUrl, Raw, Setting, Size,
+    UnkeyedNames,
 };
+use crate::semantics::coding::Coding;
 use std::time::Duration;
 
 /// A value and where it was given.
@@ -143,6 +145,11 @@ section! {
         client_directives: ClientDirectives,
         /// Store responses with Set-Cookie for everybody. Change: live.
         share_set_cookie: bool,
+        /// Request header fields that are dropped, beside those known to be reflected, from requests
+        /// whose answer may be stored. Change: live.
+        drop_unkeyed: UnkeyedNames,
+        /// Such fields that are let through after all. Change: live.
+        allow_unkeyed: UnkeyedNames,
         /// Response fields that outrank Cache-Control here (RFC 9213), the first that says
         /// something. Change: live.
         targeted: Vec<HeaderName>,
@@ -171,8 +178,15 @@ section! {
         codings: Vec<Coding>,
         /// Bodies smaller than this stay as they are. Change: live.
         min_size: Size,
-        /// gzip level, 1 to 9. Change: live.
+        /// Level of gzip, 1 to 9. Change: live.
         level: Amount,
+        /// Level of br, 0 to 11. Change: live.
+        br_level: Amount,
+        /// Level of zstd, 1 to 19. Change: live.
+        zstd_level: Amount,
+        /// What a coded answer of the app may decode to, for who cannot take it; 0: never decode.
+        /// Change: live.
+        max_decoded: Size,
     }
 }
 
@@ -197,7 +211,7 @@ section! {
         head_size: Size,
         /// Header fields of a request at most (431). Change: live.
         head_fields: Amount,
-        /// A request target at most (414). Change: live.
+        /// A request target at most (414); at most 64KiB. Change: live.
         uri_size: Size,
         /// A request body at most (413); 0: unlimited. Change: live.
         body_size: Size,

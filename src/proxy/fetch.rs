@@ -17,6 +17,7 @@ use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::{self, Filling, Plan, Private, Shared};
 use crate::proxy::forward;
+use crate::proxy::interim::{self, Relay};
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
@@ -79,6 +80,17 @@ pub async fn fetch(
     worker: &Arc<Worker>,
     ask: &Ask,
     primary: &[u8],
+    wanted: Wanted,
+) -> Result<Answer, ProxyError> {
+    let fetched = lead_or_follow(worker, ask, primary, wanted).await;
+    interim::written(&ask.conn).await;
+    fetched
+}
+
+async fn lead_or_follow(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
     mut wanted: Wanted,
 ) -> Result<Answer, ProxyError> {
     if wanted.stale.is_none()
@@ -103,7 +115,8 @@ pub async fn fetch(
         };
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
-                let private = launch(worker, ask, primary, &wanted, fill);
+                let relay = Relay::open(worker, ask).await;
+                let private = launch(worker, ask, primary, &wanted, fill, relay);
                 (flight, Some(private), false)
             }
             Joined::Follower(flight) => {
@@ -167,13 +180,18 @@ fn launch(
     primary: &[u8],
     wanted: &Wanted,
     fill: Fill<Shared>,
+    relay: Option<Relay>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
     let via = &worker.house.via;
     let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
     let build = |stored| {
         let fields = forward::fields_to_fill(ask, via, stored);
-        forward::request(ask, Method::GET, fields, RequestBody::Empty)
+        let mut request = forward::request(ask, Method::GET, fields, RequestBody::Empty);
+        if let Some(relay) = relay.clone() {
+            relay.attach(&mut request);
+        }
+        request
     };
     let request = build(stored);
     let plan = Plan {
@@ -333,6 +351,6 @@ fn stale(worker: &Arc<Worker>, ask: &Ask, wanted: &Wanted, failure: Failure) -> 
 pub fn in_background(worker: &Arc<Worker>, ask: &Ask, primary: &[u8], found: &Found) {
     let wanted = Wanted::validated(Fwd::Stale, "stale-while-revalidate", found.clone());
     if let Joined::Leader(fill, _) = worker.house.flights.join(&wanted.flight_key(ask, primary)) {
-        drop(launch(worker, ask, primary, &wanted, fill));
+        drop(launch(worker, ask, primary, &wanted, fill, None));
     }
 }

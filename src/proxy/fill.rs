@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::DATE;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, response};
+use http::header::{DATE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
@@ -24,7 +24,7 @@ use crate::semantics::request::Asked;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{date, encoding, headers, storable, validation, vary, withheld};
+use crate::semantics::{date, encoding, guard, headers, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a flight shares with all who wait for it.
@@ -206,6 +206,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
         return false;
     }
     let mut merged = validation::merge_304(&held, update);
+    guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
     if !merged.contains_key(DATE) {
         merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
     }
@@ -221,6 +222,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
         arrived.asked_at,
         arrived.at,
     );
+    let refreshed = guard::well_named(&plan.request_fields).and(refreshed);
     let stored = match refreshed {
         Ok(stored) => stored,
         Err(why) => {
@@ -301,6 +303,10 @@ fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
         arrived.asked_at,
         arrived.at,
     )
+    .and_then(|stored| {
+        let (request, fields) = (&plan.request_fields, arrived.response.headers());
+        guard::harmless(&plan.asked, &plan.primary, request, &stored, fields).map(|()| stored)
+    })
     .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
     fits(plan, &arrived.response).map_err(|word| NotKept { word, of_response: true })?;
     Ok(stored)
@@ -360,7 +366,10 @@ async fn fill_body(
     let house = &plan.worker.house;
     let (tiers, snapshot) = (&house.tiers, &plan.view.snapshot);
     let (head, body) = arrived.response.into_parts();
-    let response::Parts { headers: origin_fields, .. } = head;
+    let response::Parts { headers: mut origin_fields, .. } = head;
+    if guard::reflects_origin(&plan.request_fields, &origin_fields) {
+        origin_fields.append(VARY, HeaderValue::from_static("Origin"));
+    }
     let len = body.size_hint().exact();
     let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
     let coded = plan.gzip

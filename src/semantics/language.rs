@@ -4,7 +4,7 @@
 use http::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::encoding;
+use super::coding;
 use super::vary;
 
 /// What a list of languages asks for: language ranges in lower case with their weights in
@@ -24,7 +24,7 @@ impl Wanted {
             };
             let known = |b: u8| b.is_ascii_alphanumeric() || b"-*".contains(&b);
             let valid = !range.is_empty() && range.bytes().all(known);
-            Some((valid.then(|| range.to_ascii_lowercase())?, encoding::weight(weight)?))
+            Some((valid.then(|| range.to_ascii_lowercase())?, coding::weight(weight)?))
         };
         let mut list: Vec<_> = members.map(read).collect::<Option<_>>()?;
         list.sort_unstable_by(|(one, a), (other, b)| b.cmp(a).then_with(|| one.cmp(other)));

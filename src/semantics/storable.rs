@@ -44,6 +44,14 @@ pub enum NoStore {
     Cookie,
     /// It is not fresh, and nothing else could be done with it.
     NoLifetime,
+    /// An error that speaks of who asked, or of the form of the request ([`super::guard`]).
+    SenderError,
+    /// The request's form may have brought the answer about, and is no part of the key.
+    OddRequest,
+    /// A page under a file's name, whose freshness could only be guessed.
+    TypeMismatch,
+    /// The request was personal, and its path one by which caches are deceived.
+    PathConfusion,
 }
 
 impl NoStore {
@@ -62,6 +70,10 @@ impl NoStore {
             Self::VaryStar => "vary-star",
             Self::Cookie => "cookie",
             Self::NoLifetime => "no-lifetime",
+            Self::SenderError => "sender-error",
+            Self::OddRequest => "odd-request",
+            Self::TypeMismatch => "type-mismatch",
+            Self::PathConfusion => "path-confusion",
         }
     }
 
@@ -75,6 +87,9 @@ impl NoStore {
                 | Self::RequestNoStore
                 | Self::Authorization
                 | Self::Cookie
+                | Self::SenderError
+                | Self::OddRequest
+                | Self::PathConfusion
         )
     }
 }

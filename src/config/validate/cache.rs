@@ -8,7 +8,7 @@ use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
 use crate::config::snapshot::{Cache, ClientDirectives};
 use crate::config::validate::{ANY_WAIT, Check, DAY, GIB, KIB, MIB, MINUTE, SECOND, value};
-use crate::config::value::{MemorySize, Size, show_bytes};
+use crate::config::value::{MemorySize, Size, UnkeyedNames, show_bytes};
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
@@ -93,6 +93,8 @@ impl Check<'_> {
             ),
             client_directives: value(given.client_directives.as_ref(), ClientDirectives::Limit),
             share_set_cookie: value(given.share_set_cookie.as_ref(), false),
+            drop_unkeyed: value(given.drop_unkeyed.as_ref(), UnkeyedNames::default()).0,
+            allow_unkeyed: value(given.allow_unkeyed.as_ref(), UnkeyedNames::default()).0,
             targeted: value(given.targeted.as_ref(), vec![CDN_CACHE_CONTROL]),
             store_wait: self.wait(
                 "cache.store_wait",
@@ -120,7 +122,7 @@ impl Check<'_> {
                 Duration::ZERO..=DAY,
             ),
             window: self.bytes("cache.window", given.window.as_ref(), 4 * MIB, 64 * KIB..=GIB),
-            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 30 * SECOND, ANY_WAIT),
+            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 10 * SECOND, ANY_WAIT),
         }
     }
 
