@@ -22,7 +22,8 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Failure};
-use crate::semantics::{headers, key, storable, vary, withheld};
+use crate::semantics::storable::NoStore;
+use crate::semantics::{guard, headers, key, storable, vary, withheld};
 use crate::upstream::RequestBody;
 
 /// What is wanted of the origin, and why.
@@ -242,12 +243,21 @@ pub async fn answer_post(
         answer.asked_at,
         clock::now(),
     );
+    let request = &ask.head.headers;
+    let asked = storable::as_get(&ask.asked);
+    let judged = judged.and_then(|stored| {
+        if ask.view.unkeyed.are_in(request) {
+            return Err(NoStore::OddRequest); // a GET's would have been dropped
+        }
+        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
+        Ok(stored)
+    });
     let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
     let Ok(stored) = judged else {
         answer.response.headers_mut().extend(withheld);
         return Ok(respond::from_origin(ask, answer, decision));
     };
-    let plan = Plan { asked: storable::as_get(&ask.asked), ..plan(worker, ask, primary) };
+    let plan = Plan { asked, ..plan(worker, ask, primary) };
     let (fill, flight) = worker.house.flights.solo();
     let (tell, private) = oneshot::channel();
     tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
