@@ -117,7 +117,7 @@ async fn lead_or_follow(
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
                 let relay = Relay::open(worker, ask).await;
-                let private = launch(worker, ask, primary, &wanted, fill, relay);
+                let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
             }
             Joined::Follower(flight) => {
@@ -181,7 +181,7 @@ fn launch(
     primary: &[u8],
     wanted: &Wanted,
     fill: Fill<Shared>,
-    relay: Option<Relay>,
+    relay: Option<&Relay>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
     let via = &worker.house.via;
@@ -189,8 +189,8 @@ fn launch(
     let build = |stored| {
         let fields = forward::fields_to_fill(ask, via, stored);
         let mut request = forward::request(ask, Method::GET, fields, RequestBody::Empty);
-        if let Some(relay) = relay.clone() {
-            relay.attach(&mut request);
+        if let Some(relay) = relay {
+            relay.clone().attach(&mut request);
         }
         request
     };

@@ -71,11 +71,9 @@ impl Relay {
 /// anything else, and closes the way: what comes later is dropped. To be called before the answer
 /// is given out; dropped midway, the connection is ending.
 pub async fn written(conn: &Conn) {
-    std::future::poll_fn(|_| match conn.close_interim() {
-        true => Poll::Ready(()),
-        false => Poll::Pending, // who takes them out of the queue wakes this task
-    })
-    .await;
+    // Who takes them out of the queue wakes this task.
+    std::future::poll_fn(|_| if conn.close_interim() { Poll::Ready(()) } else { Poll::Pending })
+        .await;
 }
 
 fn encode(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
