@@ -168,11 +168,13 @@ fn stored() -> Stored {
         must_revalidate: false,
         no_cache: false,
         no_transform: false,
+        immutable: false,
         stale_if_error: None,
         stale_while_revalidate: None,
         etag: None,
         last_modified: None,
         validator: false,
+        groups: Vec::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::cache::entry::{Entry, EntryId, Fields, Known, Slot, StoredBody, Varia
 use crate::semantics::stored::Stored;
 
 /// Version of the format; part of the disk's geometry marker too.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 const MAGIC: [u8; 4] = *b"LRDR";
 const PREFIX: usize = 4 + 1 + 1 + 4 + 8;

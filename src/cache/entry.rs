@@ -218,6 +218,7 @@ impl Entry {
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.fields.weight()
+            + self.stored.groups.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
             + self.identity.weight()
             + self.gzip.as_ref().map_or(0, StoredBody::weight)
     }

@@ -170,7 +170,8 @@ impl Tiers {
         if entry.checked_to() >= position {
             return Some(Found { entry, stale: false, variant });
         }
-        match self.purges.verdict(key, entry.position, entry.checked_to()) {
+        let base = entry.position.max(entry.checked_to());
+        match self.verdict(key, &entry, base) {
             Verdict::Valid => {
                 entry.set_checked(position);
                 Some(Found { entry, stale: false, variant })
@@ -185,6 +186,22 @@ impl Tiers {
         }
     }
 
+    /// What the purge log says of `entry` under `key`, which was fetched or checked last at `base`.
+    fn verdict(&self, key: &[u8], entry: &Entry, base: u64) -> Verdict {
+        match self.purges.verdict(key, entry.position, base) {
+            Verdict::Purged => Verdict::Purged,
+            _ if self.is_void(key, entry, base) => Verdict::Purged,
+            verdict => verdict,
+        }
+    }
+
+    /// A group that `entry` belongs to was made void after `base` (RFC 9875).
+    fn is_void(&self, key: &[u8], entry: &Entry, base: u64) -> bool {
+        let groups = &entry.stored.groups;
+        !groups.is_empty()
+            && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
+    }
+
     /// Takes `entry` in under `key`: from now on lookups find it. Gives it back where a purge is
     /// newer than its fetch. What is returned beside it goes to [`Self::write_behind`].
     pub fn admit(&self, key: Bytes, mut entry: Entry) -> Result<(Arc<Entry>, ToDisk), Arc<Entry>> {
@@ -194,13 +211,15 @@ impl Tiers {
             // The copy on disk must not come back after a kill, so its key goes into the log
             // before the new copy is used.
             let logged = self.purges.supersede(&key);
-            if self.purges.admits(&logged, entry.position) != Verdict::Valid {
+            if self.purges.admits(&logged, entry.position) != Verdict::Valid
+                || self.is_void(&key, &entry, entry.position)
+            {
                 return Err(Arc::new(entry));
             }
             entry.position = logged.position();
             entry.set_checked(logged.position());
             ticket = Some(logged);
-        } else if self.purges.verdict(&key, entry.position, entry.position) != Verdict::Valid {
+        } else if self.verdict(&key, &entry, entry.position) != Verdict::Valid {
             return Err(Arc::new(entry));
         }
         let entry = Arc::new(entry);
@@ -283,6 +302,11 @@ impl Tiers {
     pub fn invalidate(&self, url: &[u8]) {
         self.purges.invalidate(key::url_part(url));
         self.remove(url);
+    }
+
+    /// The same of all that belongs to the group `name` on the origin of `primary` (RFC 9875).
+    pub fn invalidate_group(&self, primary: &[u8], name: &str) {
+        self.purges.invalidate(&key::group(primary, name));
     }
 
     /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.

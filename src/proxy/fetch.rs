@@ -106,8 +106,9 @@ async fn lead_or_follow(
     let max_wait = ask.view.snapshot.cache.max_wait;
     let mut known = house.uncacheable.get(primary, clock::now());
     for leg in 0..=MAX_LEGS {
-        // What is not shared anyway is not waited for.
-        let alone = leg == MAX_LEGS || known.is_some() || ask.asked.authorised;
+        // What is not shared anyway is not waited for, and a HEAD's answer is nobody else's.
+        let alone =
+            leg == MAX_LEGS || known.is_some() || ask.asked.authorised || ask.asked.is_head();
         let joined = if alone {
             let (fill, flight) = house.flights.solo();
             Joined::Leader(fill, flight)
@@ -188,7 +189,8 @@ fn launch(
     let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
     let build = |stored| {
         let fields = forward::fields_to_fill(ask, via, stored);
-        let mut request = forward::request(ask, Method::GET, fields, RequestBody::Empty);
+        let method = if ask.asked.is_head() { Method::HEAD } else { Method::GET };
+        let mut request = forward::request(ask, method, fields, RequestBody::Empty);
         if let Some(relay) = relay {
             relay.clone().attach(&mut request);
         }
@@ -299,10 +301,10 @@ fn use_shared(
             let answer = respond::from_filling(ask, tiers, filling, decision, now);
             with(answer, &filling.withheld, collapsed)
         }
-        Shared::Validated { entry, withheld } => {
+        Shared::Validated { entry, status, withheld } => {
             let mut decision = wanted.decision(Outcome::Revalidated);
             decision.collapsed = collapsed;
-            decision.fwd_status = Some(304);
+            decision.fwd_status = Some(*status);
             with(respond::from_entry(ask, tiers, entry, decision, now), withheld, collapsed)
         }
         Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {

@@ -35,7 +35,9 @@ pub enum Shared {
     Validated {
         /// What is stored now.
         entry: Arc<Entry>,
-        /// Fields of the origin's 304 for the leader alone.
+        /// How the origin said so: 304, or 200 to a HEAD.
+        status: u16,
+        /// Fields of the origin's answer for the leader alone.
         withheld: HeaderMap,
     },
     /// The origin answered with an error status: stale content if that is allowed, else each
@@ -150,12 +152,18 @@ pub async fn run(
         // What is judged is what would be stored.
         headers::strip_hop_by_hop(response.headers_mut());
         let arrived = Arrived { response, asked_at, at: clock::now(), origin_ns, position };
-        if let (StatusCode::NOT_MODIFIED, Some(stale)) = (arrived.response.status(), &plan.stale) {
+        let status = arrived.response.status();
+        let validates = status == StatusCode::NOT_MODIFIED
+            || (status == StatusCode::OK && plan.asked.is_head()); // RFC 9111 §4.3.5
+        if let (true, Some(stale)) = (validates, &plan.stale) {
             if validated(&plan, &fill, &arrived, stale).await {
                 return;
             }
-            // The origin validated something that is not stored here: ask for the whole.
-            if let Some(again) = unconditional.take() {
+            if status == StatusCode::OK {
+                // The origin has something else by now.
+                house.tiers.remove(stale.variant.as_ref().unwrap_or(&plan.primary));
+            } else if let Some(again) = unconditional.take() {
+                // It validated something that is not stored here: ask for the whole.
                 request = again;
                 continue;
             }
@@ -197,12 +205,18 @@ struct Arrived {
     position: u64,
 }
 
-/// A 304 for `stale`: refreshes what is stored. False where it is about something else.
+/// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
+/// else.
 async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
     let update = arrived.response.headers();
     let entry = &stale.entry;
     let held = entry.fields.to_map(8);
-    if !validation::matches_304(&held, update) {
+    let status = arrived.response.status();
+    let matches = match status {
+        StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
+        _ => validation::matches_head(&held, entry.identity.len(), update),
+    };
+    if !matches {
         return false;
     }
     let mut merged = validation::merge_304(&held, update);
@@ -212,7 +226,8 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     }
     let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
     let tell = |entry: Arc<Entry>| {
-        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, withheld })));
+        let status = status.as_u16();
+        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
     };
     let refreshed = storable::refreshed(
         &entry.stored,

@@ -25,7 +25,7 @@ use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, headers, invalidation, unkeyed};
+use crate::semantics::{cache_status, groups, headers, invalidation, unkeyed};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -265,6 +265,9 @@ impl Walk<'_> {
             if tiers.may_hold(&url) {
                 tiers.invalidate(&url);
             }
+        }
+        for name in groups::invalidated(&ask.head.method, status, fields) {
+            tiers.invalidate_group(&self.key, &name);
         }
     }
 
