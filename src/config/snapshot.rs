@@ -128,6 +128,8 @@ pub struct Cache {
     pub segment_size: u64,
     /// Heuristic freshness where the origin gives none and nothing else applies; 0: off. Live.
     pub default_ttl: Duration,
+    /// The longest heuristic freshness of an error with Last-Modified; 0: none. Live.
+    pub heuristic_errors: Duration,
     /// How long past its freshness a response is kept. Live.
     pub keep_stale: Duration,
     /// What request directives may do. Live.
@@ -138,10 +140,14 @@ pub struct Cache {
     pub drop_unkeyed: Vec<HeaderName>,
     /// Unkeyed request header fields that are let through. Live.
     pub allow_unkeyed: Vec<HeaderName>,
+    /// Response fields that outrank Cache-Control here, in their order (RFC 9213). Live.
+    pub targeted: Vec<HeaderName>,
     /// How long a fill waits for the disk writer before the object stays in memory only. Live.
     pub store_wait: Duration,
     /// Variants of one primary key at most. Live.
     pub max_variants: usize,
+    /// A response fetched for another Accept-Language answers where it fits. Live.
+    pub vary_language: bool,
     /// Records of uncacheable keys at most (hit-for-miss). Restart.
     pub max_uncacheable: usize,
     /// How long an uncacheable key is remembered. Live.

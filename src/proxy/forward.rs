@@ -79,12 +79,13 @@ pub async fn pass(
     if let Some(relay) = Relay::open(worker, ask).await {
         relay.attach(&mut request);
     }
+    let asked_at = clock::now();
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
     interim::written(&ask.conn).await;
     match sent {
-        Ok(response) => Ok(Private { response, origin_ns, reason }),
+        Ok(response) => Ok(Private { response, asked_at, origin_ns, reason }),
         Err(UpstreamError::RequestBody(_))
             if too_large.is_some_and(|flag| flag.load(Ordering::Relaxed)) =>
         {

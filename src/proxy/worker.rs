@@ -57,6 +57,7 @@ impl View {
         let cache = &snapshot.cache;
         let policy = Policy {
             default_ttl: cache.default_ttl,
+            heuristic_errors: cache.heuristic_errors,
             keep_stale: cache.keep_stale,
             share_set_cookie: cache.share_set_cookie,
             client_directives: match cache.client_directives {
@@ -64,6 +65,7 @@ impl View {
                 snapshot::ClientDirectives::Limit => ClientDirectives::Limit,
                 snapshot::ClientDirectives::Ignore => ClientDirectives::Ignore,
             },
+            targeted: cache.targeted.clone(),
         };
         let gzip = snapshot.compression.codings.contains(&Coding::Gzip);
         let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);

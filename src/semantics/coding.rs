@@ -135,7 +135,7 @@ impl Accepted {
 }
 
 /// A weight in thousandths; `None` where it is none. Without one: 1000.
-fn weight(parameter: Option<&[u8]>) -> Option<u16> {
+pub(super) fn weight(parameter: Option<&[u8]>) -> Option<u16> {
     let Some(parameter) = parameter else { return Some(1000) };
     let [b'q' | b'Q', b'=', number @ ..] = parameter.trim_ascii() else { return None };
     let (whole, fraction) = match number {

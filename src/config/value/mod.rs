@@ -181,23 +181,36 @@ impl Setting for Vec<Coding> {
     }
 }
 
-/// Names of request header fields.
+/// Names of unkeyed request header fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldNames(pub Vec<HeaderName>);
+pub struct UnkeyedNames(pub Vec<HeaderName>);
 
-impl Setting for FieldNames {
+impl Setting for UnkeyedNames {
     fn read(raw: &Raw<'_>) -> Result<Self, String> {
-        let example = "a list of header names such as [\"X-Forwarded-Prefix\"]";
-        let items = raw.items().ok_or_else(|| raw.expected(example))?;
-        let name = |item: &str| match HeaderName::from_bytes(item.as_bytes()) {
-            Ok(name) if unkeyed::is_ours(&name) => {
-                Err(format!("\"{item}\" is written by Larder itself, from what is keyed"))
+        let names = field_names(raw, "X-Forwarded-Prefix")?;
+        match names.iter().find(|name| unkeyed::is_ours(name)) {
+            Some(name) => {
+                Err(format!("\"{name}\" is written by Larder itself, from what is keyed"))
             }
-            Ok(name) => Ok(name),
-            Err(_) => Err(format!("expected {example}, found \"{item}\" in it")),
-        };
-        items.into_iter().map(name).collect::<Result<_, _>>().map(Self)
+            None => Ok(Self(names)),
+        }
     }
+}
+
+impl Setting for Vec<HeaderName> {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        field_names(raw, "CDN-Cache-Control")
+    }
+}
+
+fn field_names(raw: &Raw<'_>, such_as: &str) -> Result<Vec<HeaderName>, String> {
+    let example = format!("a list of field names such as [\"{such_as}\"], or []");
+    let items = raw.items().ok_or_else(|| raw.expected(&example))?;
+    let name = |item: &str| {
+        HeaderName::from_bytes(item.as_bytes())
+            .map_err(|_| format!("expected {example}, found \"{item}\" in it"))
+    };
+    items.into_iter().map(name).collect()
 }
 
 /// One of a few words; a near one is proposed.
