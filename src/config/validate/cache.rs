@@ -122,7 +122,7 @@ impl Check<'_> {
                 Duration::ZERO..=DAY,
             ),
             window: self.bytes("cache.window", given.window.as_ref(), 4 * MIB, 64 * KIB..=GIB),
-            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 30 * SECOND, ANY_WAIT),
+            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 10 * SECOND, ANY_WAIT),
         }
     }
 
