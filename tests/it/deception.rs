@@ -170,11 +170,10 @@ fn a_cookie_that_is_set_reaches_nobody_else() {
     let later = larder.ask(&trailers).expect(200);
     assert!(later.was_hit() && later.trailers.is_empty(), "{later:?}");
     larder.get("/304").expect(200);
+    let asker = larder.get("/304").expect(200);
+    assert_eq!(asker.header("set-cookie"), Some("id=1"), "its own: {asker:?}");
     for round in 0..3 {
-        let answer = larder.get("/304").expect(200);
-        let stored =
-            larder.ask(&Ask::get("/304").with("Cache-Control", "only-if-cached, max-stale"));
-        assert!(stored.all("set-cookie").is_empty(), "{round}: {stored:?}");
-        assert!(!answer.was_hit(), "{round}: what set a cookie is not stored: {answer:?}");
+        let other = larder.get("/304").expect(200);
+        assert!(other.all("set-cookie").is_empty(), "{round}: {other:?}");
     }
 }

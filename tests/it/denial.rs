@@ -149,14 +149,15 @@ fn a_plain_request_s_error_is_kept_for_as_long_as_the_app_says() {
 }
 
 #[test]
-fn errors_without_explicit_freshness_are_never_stored() {
+fn errors_without_explicit_freshness_are_not_stored() {
     let origin = Origin::new(|seen, reply| {
         let status = seen.target.trim_matches('/').parse().unwrap_or(200);
         let fields =
             ["last-modified: Mon, 01 Jan 2024 00:00:00 GMT", "etag: \"a\"", "content-type: x/y"];
         reply.answer(status, &fields, "x");
     });
-    let larder = Larder::with(&origin, "[cache]\ndefault_ttl = \"1h\"\n");
+    let settings = "[cache]\ndefault_ttl = \"1h\"\nheuristic_errors = \"0s\"\n";
+    let larder = Larder::with(&origin, settings);
     for status in [400, 401, 403, 404, 405, 410, 414, 429, 431, 451, 500, 501, 502, 503, 504, 599] {
         let target = format!("/{status}");
         for _ in 0..2 {
@@ -168,6 +169,45 @@ fn errors_without_explicit_freshness_are_never_stored() {
     }
     larder.get("/").expect(200);
     assert!(larder.get("/").was_hit(), "what is no error is kept by guess");
+    // The short guess that is allowed by default is for plain requests only.
+    let larder = Larder::in_front_of(&origin);
+    for (case, status, name, value) in [
+        ("oversized", 404, "X-Oversized", "x".repeat(10_000)),
+        ("not ASCII", 410, "X-Name", "\u{e9}".into()),
+        ("a path", 404, "X-Name", "../../etc/passwd".into()),
+        ("a cookie", 405, "Cookie", "id=1".into()),
+        ("a key", 404, "X-Api-Key", "1".into()),
+    ] {
+        let target = format!("/{status}/");
+        let provoked = larder.ask(&Ask::get(&target).with(name, &value)).expect(status);
+        assert!(!provoked.was_stored(), "{case}: {provoked:?}");
+        assert!(!larder.get(&target).expect(status).was_hit(), "{case}");
+        larder.admin_post("/api/purge", "{\"all\": true}").expect(200);
+    }
+    for status in [401, 403, 429, 431, 500, 503] {
+        let answer = larder.get(&format!("/{status}")).expect(status);
+        assert!(!answer.was_stored(), "{status} is never guessed at: {answer:?}");
+    }
+}
+
+#[test]
+fn a_post_that_overrides_its_method_is_stored_for_nobody() {
+    let origin = Origin::new(|seen, reply| {
+        let fields = ["cache-control: max-age=60", "content-location: /p", "content-type: x/y"];
+        let by = seen.header("x-http-method-override").or(seen.header("x_method"));
+        reply.ok(&fields, format!("{} {by:?}", seen.method));
+    });
+    let larder = Larder::in_front_of(&origin);
+    for name in ["X-HTTP-Method-Override", "X_Method"] {
+        let post = Ask::post("/p", "x").with(name, "DELETE");
+        let attack = larder.ask(&post).expect(200);
+        assert!(attack.text().contains("DELETE") && !attack.was_stored(), "{name}: {attack:?}");
+        let victim = larder.get("/p").expect(200);
+        assert_eq!(victim.text(), "GET None", "{name}: {victim:?}");
+        larder.admin_post("/api/purge", "{\"all\": true}").expect(200);
+    }
+    larder.ask(&Ask::post("/p", "x")).expect(200);
+    assert!(larder.get("/p").was_hit(), "what POST brings is kept where the origin says so");
 }
 
 #[test]
