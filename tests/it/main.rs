@@ -19,6 +19,7 @@ mod support;
 mod admin;
 mod caching;
 mod cli;
+mod codings;
 mod collapse;
 mod compression;
 mod deception;
