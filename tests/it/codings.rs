@@ -181,7 +181,8 @@ fn the_app_s_own_codings_are_kept_as_they_are() {
 
 #[test]
 fn who_takes_br_gets_its_bytes_as_they_come() {
-    for (case, cache) in [("kept", "cache-control: max-age=60"), ("not kept", "cache-control: no-store")]
+    for (case, cache) in
+        [("kept", "cache-control: max-age=60"), ("not kept", "cache-control: no-store")]
     {
         for coding in ["zstd", "br", "gzip"] {
             let gate = Gate::default();
@@ -214,7 +215,8 @@ fn who_takes_br_gets_its_bytes_as_they_come() {
 fn every_coding_comes_back_from_disk() {
     let small = text(20_000);
     // Text that takes several segments however it is coded.
-    let large: Vec<u8> = noise(600_000, 7).iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect();
+    let large: Vec<u8> =
+        noise(600_000, 7).iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect();
     let (sent, sent_large) = (small.clone(), large.clone());
     let origin = Origin::new(move |seen, reply| match seen.path() {
         "/" => reply.ok(CSS, &sent),
@@ -277,7 +279,11 @@ fn curl_reads_what_it_is_sent() {
             let head = String::from_utf8_lossy(&output.stderr).to_lowercase();
             assert!(output.status.success(), "{coding}: {head}");
             assert!(head.contains(&format!("content-encoding: {coding}\r\n")), "{round}: {head}");
-            assert!(output.stdout == body, "{coding}, round {round}: {} bytes", output.stdout.len());
+            assert!(
+                output.stdout == body,
+                "{coding}, round {round}: {} bytes",
+                output.stdout.len()
+            );
         }
     }
     assert_eq!(origin.count(), 1);

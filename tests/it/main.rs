@@ -23,6 +23,7 @@ mod codings;
 mod collapse;
 mod compression;
 mod deception;
+mod decoding;
 mod denial;
 mod directives;
 mod drain;
