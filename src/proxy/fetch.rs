@@ -242,22 +242,22 @@ pub async fn answer_post(
         policy,
         answer.asked_at,
         clock::now(),
-    )
-    .and_then(|stored| {
-        // Of a POST nothing was dropped: an override of its method is the app's own business.
-        let (asked, request) = (storable::as_get(&ask.asked), &ask.head.headers);
-        if ask.view.unkeyed.is_in(request) {
-            return Err(NoStore::OddRequest);
+    );
+    let request = &ask.head.headers;
+    let asked = storable::as_get(&ask.asked);
+    let judged = judged.and_then(|stored| {
+        if ask.view.unkeyed.are_in(request) {
+            return Err(NoStore::OddRequest); // a GET's would have been dropped
         }
-        guard::harmless(&asked, primary, request, &stored, answer.response.headers())
-            .map(|()| stored)
+        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
+        Ok(stored)
     });
     let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
     let Ok(stored) = judged else {
         answer.response.headers_mut().extend(withheld);
         return Ok(respond::from_origin(ask, answer, decision));
     };
-    let plan = Plan { asked: storable::as_get(&ask.asked), ..plan(worker, ask, primary) };
+    let plan = Plan { asked, ..plan(worker, ask, primary) };
     let (fill, flight) = worker.house.flights.solo();
     let (tell, private) = oneshot::channel();
     tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));

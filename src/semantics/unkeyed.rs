@@ -55,11 +55,6 @@ impl Unkeyed {
         Self { names: names.into(), lengths }
     }
 
-    /// A request carries one of them.
-    pub fn is_in(&self, headers: &HeaderMap) -> bool {
-        headers.keys().any(|name| self.position(name).is_some())
-    }
-
     /// Drops them from a request. True: there were some.
     pub fn drop_from(&self, headers: &mut HeaderMap) -> bool {
         let mut any = false;
@@ -69,6 +64,11 @@ impl Unkeyed {
             any = true;
         }
         any
+    }
+
+    /// There are some in a request that keeps them.
+    pub fn are_in(&self, headers: &HeaderMap) -> bool {
+        headers.keys().any(|name| self.position(name).is_some())
     }
 
     fn position(&self, name: &HeaderName) -> Option<usize> {

@@ -105,4 +105,9 @@ fn an_answer_to_a_post_that_says_it_is_the_new_state_is_stored_for_get() {
     let after = larder.get("/kept").expect(200);
     assert!(after.was_hit(), "{after:?}");
     assert_eq!(after.text(), "POST newer");
+    // What a GET would have lost on its way in must not shape what is stored for GET.
+    larder.ask(&Ask::post("/kept", "odd").with("X-Forwarded-Prefix", "/evil")).expect(200);
+    let after = larder.get("/kept").expect(200);
+    assert!(!after.was_hit(), "{after:?}");
+    assert_eq!(after.text(), "GET ");
 }
