@@ -15,6 +15,7 @@ use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
 use crate::observe::metrics::Metrics;
+use crate::semantics::coding::Coding;
 use crate::semantics::{key, language, vary};
 
 /// What a lookup found.
@@ -42,12 +43,21 @@ pub struct Found {
 
 /// Which of an entry's bodies a segment belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Part {
     /// The body as the origin sent it.
-    Identity = 0,
-    /// The same gzipped.
-    Gzip = 1,
+    Identity,
+    /// The same as Larder has coded it.
+    Coded(Coding),
+}
+
+impl Part {
+    /// Its number in the keys of its segments.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Identity => 0,
+            Self::Coded(coding) => coding as u8,
+        }
+    }
 }
 
 /// Something that lookups find already and that the disk has yet to get.
@@ -318,7 +328,7 @@ impl Tiers {
         bytes: Bytes,
         in_memory: bool,
     ) -> bool {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         let slot = Slot::Segment(bytes);
         if in_memory {
             self.memory.insert(key.clone(), slot.clone());
@@ -334,7 +344,7 @@ impl Tiers {
         index: u32,
         in_memory: bool,
     ) -> Option<Bytes> {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }

@@ -219,7 +219,7 @@ fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
         forced: false,
-        gzip: ask.takes_gzip(),
+        coding: ask.coding(|_| true),
         origin_codes: false,
         stale: None,
     }
