@@ -44,9 +44,11 @@ enum Failure {
 }
 
 /// Opens, serves, takes out and tries again until [`super::Disk::close`].
-pub(super) async fn supervise(shared: Arc<Shared>, mut directory: Option<Arc<Directory>>) {
-    // Declared first, so that it speaks last, when the lock file is free again.
+pub(super) async fn supervise(shared: Arc<Shared>, claimed: Option<Arc<Directory>>) {
+    // Declared first, so that it speaks last, when the lock file is free again. (Parameters are
+    // dropped later still.)
     let _ended = Ended(shared.clone());
+    let mut directory = claimed;
     let mut closing = shared.closing.subscribe();
     let mut wait = RETRY_FIRST;
     let mut failed_before = false;
