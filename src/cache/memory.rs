@@ -77,6 +77,11 @@ impl Memory {
         self.cache.get(key).map(|entry| entry.value().clone())
     }
 
+    /// Whether anything is stored under `key`; nobody is taken to have asked for it.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.cache.contains(key)
+    }
+
     /// Stores `slot` under `key`, in place of what was there.
     pub fn insert(&self, key: Bytes, slot: Slot) {
         if !self.off {

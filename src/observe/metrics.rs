@@ -152,8 +152,25 @@ pub struct DiskCounts {
     pub dropped_behind: Count,
     /// Entries that could never fit (too large for a block).
     pub dropped_too_large: Count,
-    /// Entries that foyer dropped although our bounds should keep it from that.
-    pub dropped_overflow: Count,
+    /// Entries that foyer dropped although our bounds should keep it from that: those that did
+    /// not fit its buffer.
+    pub overflow_buffer: Count,
+    /// And those that did not fit its queue.
+    pub overflow_channel: Count,
+    /// Lookups that read the disk; those that waited for another's read are none.
+    pub reads: Count,
+    /// Read operations on the files, of lookups and of eviction.
+    pub io_reads: Count,
+    /// Write operations on the files.
+    pub io_writes: Count,
+    /// Bytes read from the files, whole pages.
+    pub io_read_bytes: Count,
+    /// Bytes written to the files, index pages included.
+    pub io_write_bytes: Count,
+    /// Entries written again because they were asked for in the older half of the disk.
+    pub rewritten: Count,
+    /// Blocks emptied early because there were more entries than memory has room to index.
+    pub emptied: Count,
     /// Failed reads of the disk.
     pub read_errors: Count,
     /// Failed writes to the disk.
@@ -166,6 +183,13 @@ pub struct DiskCounts {
     pub ready: Level,
     /// Bytes that wait to be written.
     pub pending_bytes: Level,
+}
+
+impl DiskCounts {
+    /// Entries that foyer dropped.
+    pub fn overflows(&self) -> u64 {
+        self.overflow_buffer.get() + self.overflow_channel.get()
+    }
 }
 
 /// What the cache as a whole counts.
