@@ -41,9 +41,11 @@ fn entry(tiers: &Tiers, body: StoredBody, id: u8) -> Entry {
     let now = Timestamp::from_millis(1_000_000);
     let policy = Policy {
         default_ttl: Duration::ZERO,
+        heuristic_errors: Duration::ZERO,
         keep_stale: Duration::ZERO,
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
+        targeted: Vec::new(),
     };
     let asked = Asked::of(&http::Method::GET, &HeaderMap::new(), false);
     let stored = storable::storable(&asked, 200, &fields, &policy, now, now).unwrap();
@@ -66,7 +68,7 @@ async fn found(tiers: &Tiers, key: &str) -> Option<Found> {
     if let Some(found) = tiers.peek(key.as_bytes(), &HeaderMap::new()) {
         return Some(found);
     }
-    match tiers.lookup(key.as_bytes(), &HeaderMap::new()).await {
+    match tiers.lookup(key.as_bytes(), &HeaderMap::new(), false).await {
         Lookup::Found(found) => Some(found),
         Lookup::Missing { .. } => None,
     }
