@@ -279,7 +279,7 @@ impl Tiers {
     /// `store_wait`; past that it stays in memory only.
     pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
         for ToDisk { key, slot, ticket } in to_disk {
-            let on_disk = on_disk(self, &slot, ticket);
+            let on_disk = hot::on_disk(self, &slot, ticket);
             self.write(key, &slot, on_disk).await;
         }
     }
@@ -374,29 +374,6 @@ impl Tiers {
     pub async fn close(&self, deadline: Duration) {
         self.disk.close(deadline).await;
     }
-}
-
-/// What is done when `slot` is on disk.
-fn on_disk(tiers: &Tiers, slot: &Slot, ticket: Option<Ticket>) -> Option<OnDisk> {
-    let entry = match slot {
-        Slot::Entry(entry) => Some(Arc::downgrade(entry)),
-        Slot::Variants(_) | Slot::Segment(_) => None,
-    };
-    if entry.is_none() && ticket.is_none() {
-        return None;
-    }
-    let (disk, purges) = (tiers.disk.clone(), tiers.purges.clone());
-    Some(Box::new(move |written| {
-        if !written {
-            return;
-        }
-        if let Some(entry) = entry.and_then(|entry| entry.upgrade()) {
-            entry.set_copied(disk.position());
-        }
-        if let Some(ticket) = ticket {
-            purges.retire(ticket);
-        }
-    }))
 }
 
 /// The key of the variant of `primary` that `request` selects.

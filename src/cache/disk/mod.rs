@@ -327,9 +327,15 @@ impl Disk {
     /// Writes what is on disk already to the young end. Refused, with `on_disk` untold, where `key`
     /// has changed since [`Self::changes`] was `before`, when the writer is busy, and when too much
     /// is written again.
-    pub fn put_again(&self, key: Bytes, value: Bytes, before: u32, on_disk: OnDisk) -> bool {
+    pub fn put_again(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        before: u32,
+        on_disk: Option<OnDisk>,
+    ) -> bool {
         let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| shared.write_again(key, value, before, Some(on_disk)))
+        shared.is_some_and(|shared| shared.write_again(key, value, before, on_disk))
     }
 
     /// Whether there may be a copy of `key`, on disk or on its way. While the disk is not ready

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::cache::codec;
 use crate::cache::disk::OnDisk;
 use crate::cache::entry::{Entry, Slot, StoredBody};
+use crate::cache::purge::Ticket;
 use crate::cache::tiers::{Found, Part, Tiers};
 use crate::semantics::key;
 
@@ -25,46 +26,57 @@ pub(super) fn keep(tiers: &Tiers, primary: &[u8], found: &Found) {
     if !tiers.disk.takes_again(len) || !entry.claim_copy(copied) {
         return;
     }
-    let told = {
-        let (entry, disk) = (Arc::downgrade(entry), tiers.disk.clone());
-        move |written: bool| {
-            if written && let Some(entry) = entry.upgrade() {
-                entry.set_copied(disk.position());
-            }
-        }
-    };
     let slot = Slot::Entry(entry.clone());
     let is_it = |slot: &Slot| matches!(slot, Slot::Entry(now) if Arc::ptr_eq(now, entry));
-    if !write(tiers, Bytes::copy_from_slice(key), &slot, is_it, Box::new(told)) {
+    if !write(tiers, Bytes::copy_from_slice(key), &slot, is_it) {
         entry.set_copied(copied);
         return;
     }
     for (key, slot) in segments {
-        write(tiers, key, &slot, |_| true, Box::new(drop));
+        write(tiers, key, &slot, |_| true);
     }
     // The list that leads to it is hit as often, and does not tell.
     if found.variant.is_some()
         && let Some(list @ Slot::Variants(_)) = tiers.memory.get(primary)
     {
         let is_it = |slot: &Slot| matches!((slot, &list), (Slot::Variants(now), Slot::Variants(list)) if Arc::ptr_eq(now, list));
-        write(tiers, Bytes::copy_from_slice(primary), &list, is_it, Box::new(drop));
+        write(tiers, Bytes::copy_from_slice(primary), &list, is_it);
     }
 }
 
 /// Writes `slot` again, unless something else has taken its place: what `is_it` says of what is in
 /// memory after the changes were counted. (A newer one comes to memory first, then to the disk.)
-fn write(
-    tiers: &Tiers,
-    key: Bytes,
-    slot: &Slot,
-    is_it: impl FnOnce(&Slot) -> bool,
-    told: OnDisk,
-) -> bool {
+fn write(tiers: &Tiers, key: Bytes, slot: &Slot, is_it: impl FnOnce(&Slot) -> bool) -> bool {
     let changes = tiers.disk.changes(&key);
     if !tiers.memory.get(&key).as_ref().is_some_and(is_it) {
         return false;
     }
+    let told = on_disk(tiers, slot, None);
     codec::encode(slot).is_ok_and(|bytes| tiers.disk.put_again(key, bytes, changes, told))
+}
+
+/// What is done when `slot` is on disk: its entry learns where, and what was logged for the copy
+/// that it replaces is retired.
+pub(super) fn on_disk(tiers: &Tiers, slot: &Slot, ticket: Option<Ticket>) -> Option<OnDisk> {
+    let entry = match slot {
+        Slot::Entry(entry) => Some(Arc::downgrade(entry)),
+        Slot::Variants(_) | Slot::Segment(_) => None,
+    };
+    if entry.is_none() && ticket.is_none() {
+        return None;
+    }
+    let (disk, purges) = (tiers.disk.clone(), tiers.purges.clone());
+    Some(Box::new(move |written| {
+        if !written {
+            return;
+        }
+        if let Some(entry) = entry.and_then(|entry| entry.upgrade()) {
+            entry.set_copied(disk.position());
+        }
+        if let Some(ticket) = ticket {
+            purges.retire(ticket);
+        }
+    }))
 }
 
 /// The segments of `entry`, where they live in memory and are not seen by the disk either.

@@ -98,7 +98,7 @@ async fn what_changed_meanwhile_is_not_written_again() {
     let (disk, metrics) = full(dir.path()).await;
     let again = |before| {
         let value = Bytes::from_static(b"older");
-        disk.put_again(Bytes::from(key(KEYS - 1)), value, before, Box::new(drop))
+        disk.put_again(Bytes::from(key(KEYS - 1)), value, before, None)
     };
     let last = key(KEYS - 1);
     let before = disk.changes(last.as_bytes());
