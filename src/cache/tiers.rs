@@ -367,7 +367,7 @@ impl Tiers {
 
     /// True where a body of `len` bytes can be kept whole.
     pub fn can_keep(&self, len: u64) -> bool {
-        self.has_disk() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
+        self.has_disk() || len <= self.memory.capacity() / 4
     }
 
     /// Ends the disk tier within `deadline`; nothing is looked up or stored any more.

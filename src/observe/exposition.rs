@@ -189,6 +189,21 @@ fn cache(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
         }
         Ok(())
     })?;
+    let parts = metrics.budget();
+    let help = "Bytes of memory that a part of the budget may take";
+    out.family("larder_memory_budget", help, bytes, MetricType::Gauge, |family| {
+        for part in &parts {
+            gauge(part.planned).encode(family.encode_family(&[("part", part.name)])?)?;
+        }
+        Ok(())
+    })?;
+    let help = "Bytes of memory that a part of the budget takes";
+    out.family("larder_memory_used", help, bytes, MetricType::Gauge, |family| {
+        for part in &parts {
+            gauge(part.used).encode(family.encode_family(&[("part", part.name)])?)?;
+        }
+        Ok(())
+    })?;
     let cache = &metrics.cache;
     for (name, help, count) in [
         ("larder_cache_stored", "Responses stored", &cache.stored),

@@ -139,6 +139,23 @@ pub trait TierView: Send + Sync {
     fn objects(&self) -> u64;
 }
 
+/// A part of the budget of memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may take.
+    pub planned: u64,
+    /// What it takes; for the index and connections, planned sizes of what there is.
+    pub used: u64,
+}
+
+/// The budget of memory as a scrape looks at it. Called from the back room.
+pub trait BudgetView: Send + Sync {
+    /// All parts.
+    fn parts(&self) -> Vec<Part>;
+}
+
 /// What the disk tier counts.
 #[derive(Debug, Default)]
 pub struct DiskCounts {
@@ -274,6 +291,7 @@ pub struct Metrics {
     /// One a worker; empty only in `Metrics::default()`, which then counts no requests.
     shards: Box<[Shard]>,
     tiers: RwLock<Vec<(&'static str, Arc<dyn TierView>)>>,
+    budget: RwLock<Option<Arc<dyn BudgetView>>>,
     foreign: RwLock<Registry>,
 }
 
@@ -360,6 +378,17 @@ impl Metrics {
     /// The tiers shown, by label.
     pub fn tiers(&self) -> Vec<(&'static str, Arc<dyn TierView>)> {
         self.tiers.read().clone()
+    }
+
+    /// Shows the budget of memory.
+    pub fn show_budget(&self, view: Arc<dyn BudgetView>) {
+        *self.budget.write() = Some(view);
+    }
+
+    /// The parts of the budget of memory; none while there is none to be shown.
+    pub fn budget(&self) -> Vec<Part> {
+        let view = self.budget.read().clone();
+        view.map_or_else(Vec::new, |view| view.parts())
     }
 
     /// Lets a library register metrics of its own; they follow ours in the exposition.

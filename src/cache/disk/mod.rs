@@ -58,6 +58,7 @@ use crate::cache::disk::ledger::Wear;
 use crate::cache::disk::pending::{Pending, Waiting};
 use crate::cache::disk::reading::{Reader, Readings};
 use crate::cache::disk::store::Mounted;
+use crate::config::memory::FLUSH_BUFFERS;
 use crate::observe::metrics::Metrics;
 
 pub use crate::cache::disk::directory::DirectoryError;
@@ -67,8 +68,8 @@ pub use crate::cache::disk::geometry::GeometryError;
 /// known to be there (so that no older one can come back), `false` when it was dropped or deleted.
 pub type OnDisk = Box<dyn FnOnce(bool) + Send>;
 
-/// How many buffers' worth of entries may wait for the writer.
-const PENDING_BUFFERS: usize = 4;
+/// How many buffers' worth of entries may wait for the writer; foyer has two more.
+const PENDING_BUFFERS: usize = FLUSH_BUFFERS as usize - 2;
 /// A read that takes longer is given up: the origin is likely faster.
 const LOAD_WAIT: Duration = Duration::from_secs(2);
 /// So many failed reads in a row take the store out.
