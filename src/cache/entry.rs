@@ -244,6 +244,12 @@ impl Entry {
         self.making.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
+    /// A body of it lies in segments.
+    pub fn is_segmented(&self) -> bool {
+        let bodies = [Some(&self.identity), self.gzip.as_ref()];
+        bodies.into_iter().flatten().any(|body| matches!(body, StoredBody::Segmented { .. }))
+    }
+
     /// Where on disk its copy was written.
     pub fn copied(&self) -> u64 {
         self.copied.load(Ordering::Relaxed)

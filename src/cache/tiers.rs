@@ -4,8 +4,10 @@
 //! whatever tier it came from.
 //!
 //! - `hot`: what is asked for in memory is kept on disk, too.
+//! - `incomplete`: entries of which a part is missing.
 
 mod hot;
+mod incomplete;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
 use crate::semantics::coding::Coding;
 use crate::semantics::{key, language, vary};
@@ -93,13 +96,15 @@ pub struct Tiers {
     pub purges: PurgeLog,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
+    incomplete: Incomplete,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        Self { memory, disk, purges, variant_lists: tokio::sync::Mutex::default(), metrics }
+        let (variant_lists, incomplete) = Default::default();
+        Self { memory, disk, purges, variant_lists, incomplete, metrics }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
@@ -206,6 +211,10 @@ impl Tiers {
     }
 
     fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
+        if entry.is_segmented() && self.incomplete.contains(&entry.id) {
+            self.remove(key);
+            return None;
+        }
         let position = self.purges.position();
         if entry.checked_to() >= position {
             return Some(Found { entry, stale: false, variant });
@@ -323,14 +332,10 @@ impl Tiers {
         }
     }
 
-    /// Forgets the entry `id`, of which a part turned out to be missing, if that is what lies at
-    /// `key`: the next request for it is a miss.
-    pub async fn forget(&self, key: &[u8], id: &EntryId) {
-        if let Some(Slot::Entry(entry)) = self.slot(key).await
-            && entry.id == *id
-        {
-            self.remove(key);
-        }
+    /// A segment of the entry `id` is in no tier any more: the next request for it is a miss. (What
+    /// is under way breaks off; whoever can get the segment elsewhere need not say so.)
+    pub fn lost_part(&self, id: &EntryId) {
+        self.incomplete.insert(id);
     }
 
     /// Forgets what lies at `key`.

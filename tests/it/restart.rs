@@ -296,6 +296,29 @@ fn damaged_files_are_never_served() {
     kept(&larder, 0..500);
 }
 
+#[test]
+fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
+    let body = noise(3 << 20, 40);
+    let sent = body.clone();
+    let origin = Origin::new(move |_, reply| reply.ok(STORED, &sent));
+    let setup = Setup::new(&origin.url()).env("LARDER_CACHE__MEMORY", "8MiB");
+    let larder = setup.start_with_disk();
+    larder.get("/large").expect(200);
+    eventually("all of it on disk", SOON, || {
+        larder.on_disk() >= 2 && larder.metrics().count("larder_disk_pending_bytes", &[]) == 0
+    });
+    assert!(larder.get("/large").was_hit());
+    assert!(damage(&setup.cache_dir()) > 1000);
+    let broken = larder.get("/large");
+    assert!(broken.was_hit() && !broken.is_whole(), "{:?}", broken.headers);
+    for hit in [false, true] {
+        let answer = larder.get("/large").expect(200);
+        assert_eq!(answer.was_hit(), hit);
+        assert!(answer.is_whole() && answer.body == body, "hit: {hit}");
+    }
+    assert_eq!(origin.count_of("/large"), 2);
+}
+
 /// Flips a byte in every KiB of each large file below `dir`; answers how many bytes.
 fn damage(dir: &std::path::Path) -> usize {
     let mut flipped = 0;
