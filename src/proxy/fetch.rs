@@ -105,6 +105,7 @@ async fn lead_or_follow(
     let house = &worker.house;
     let max_wait = ask.view.snapshot.cache.max_wait;
     let mut known = house.uncacheable.get(primary, clock::now());
+    let mut failed_before = false;
     for leg in 0..=MAX_LEGS {
         // What is not shared anyway is not waited for, and a HEAD's answer is nobody else's.
         let alone =
@@ -132,14 +133,19 @@ async fn lead_or_follow(
             flight.head().await
         };
         match head {
-            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed)? {
-                Used::Answer(answer) => return Ok(*answer),
-                Used::OtherVariant(names, generation) => {
+            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed) {
+                // One of those who waited asks for all: what the leader sent may be the reason.
+                Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
+                    failed_before = true;
+                }
+                Err(error) => return Err(error),
+                Ok(Used::Answer(answer)) => return Ok(*answer),
+                Ok(Used::OtherVariant(names, generation)) => {
                     wanted.varies = Some((names, generation));
                     wanted.stale = None;
                     wanted.fwd = Fwd::VaryMiss;
                 }
-                Used::AskAgain => match receive(private.take()).await {
+                Ok(Used::AskAgain) => match receive(private.take()).await {
                     Some(private) => return Ok(passed(ask, private, &wanted)),
                     None => known = Some("origin-error"),
                 },
