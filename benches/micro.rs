@@ -31,6 +31,7 @@ use larder::semantics::request::Asked;
 use larder::semantics::reuse::reuse;
 use larder::semantics::stored::Stored;
 use larder::semantics::time::Timestamp;
+use larder::semantics::unkeyed::Unkeyed;
 use larder::semantics::wire::{RequestScanner, WireLimits};
 use larder::semantics::{cache_status, freshness};
 
@@ -75,6 +76,10 @@ fn decisions(c: &mut Criterion) {
             fields
         };
         b.iter_batched(|| fields.clone(), stripped, BatchSize::SmallInput);
+    });
+    group.bench_function("drop_unkeyed", |b| {
+        let (unkeyed, mut fields) = (Unkeyed::new(&[], &[]), fields.clone());
+        b.iter(|| unkeyed.drop_from(black_box(&mut fields)));
     });
     group.finish();
 }
@@ -174,9 +179,11 @@ fn stored() -> Stored {
 fn policy() -> Policy {
     Policy {
         default_ttl: Duration::ZERO,
+        heuristic_errors: Duration::from_secs(10),
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
+        targeted: Vec::new(),
     }
 }
 
@@ -209,7 +216,7 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
     let mut head = request();
     strip_hop_by_hop(&mut head.headers);
     Ok(Ask {
-        view: Arc::new(View { snapshot: loaded.snapshot, policy: policy(), gzip: true }),
+        view: View::of(loaded.snapshot),
         conn: Arc::new(Conn::new(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), false)),
         asked: Asked::of(&head.method, &head.headers, false),
         head,
@@ -218,6 +225,7 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
         scheme: Scheme::Http,
         said_authority: None,
         trusted: false,
+        dropped: false,
         received: None,
     })
 }

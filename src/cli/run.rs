@@ -10,9 +10,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
+use crate::cli::complain;
 use crate::cli::control::Office;
 use crate::cli::rooms::{self, Rooms};
-use crate::cli::{complain, say_error};
 use crate::clock;
 use crate::config::{Live, Loaded};
 use crate::observe::access_log::AccessLog;
@@ -57,13 +57,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn serve(loaded: Loaded) -> Result<(), String> {
     let snapshot = loaded.snapshot.clone();
-    let events =
-        Events::start(snapshot.log.format, &snapshot.log.level).map_err(|error| chain(&error))?;
+    let metrics = Metrics::new(snapshot.workers);
+    let (events, last_words) =
+        Events::start(snapshot.log.format, &snapshot.log.level, metrics.clone())
+            .map_err(|error| chain(&error))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     warn_of_descriptors(snapshot.limits.connections, sys::raise_descriptor_limit());
-    let metrics = Metrics::new(snapshot.workers);
     let (access, format) = (&snapshot.log.access, snapshot.log.format);
     let log = AccessLog::start(access, format, snapshot.workers, metrics.clone())
         .map_err(|error| chain(&error))?;
@@ -81,7 +82,7 @@ fn serve(loaded: Loaded) -> Result<(), String> {
     let admin =
         admin::serve(bound, back_room.handle(), office.clone(), settings(&live), metrics.clone())
             .map_err(|error| chain(&error))?;
-    say_error(format_args!("listening proxy={} admin={}", workers.addr(), admin.addr()));
+    last_words.say(format_args!("listening proxy={} admin={}", workers.addr(), admin.addr()));
     back_room.block_on(signals.wait());
     office.draining();
     let deadline = live.current().drain_timeout;

@@ -6,7 +6,6 @@
 //! blocks) drops lines and counts them; so does a target that cannot be written.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,13 +20,12 @@ use crate::config::snapshot::{AccessTarget, LogFormat};
 use crate::observe::line::{self, Stamp};
 use crate::observe::metrics::{Alert, Metrics};
 use crate::observe::record::Record;
+use crate::observe::target::Target;
 
 /// What a worker's buffer holds at most, in bytes: at 300 bytes a line, 3,500 lines.
 const BUFFER_MAX: usize = 1 << 20;
 /// How long the writer lets lines gather.
 const BATCH: Duration = Duration::from_millis(50);
-/// How long the writer waits for a target that would block before it tries again.
-const BUSY: Duration = Duration::from_millis(5);
 
 /// Takes finished requests and writes a line for each.
 #[derive(Debug, Default)]
@@ -110,11 +108,12 @@ impl AccessLog {
                 (append_to(path).map_err(open)?, Some(path.clone()))
             }
         };
-        Self::write_to(Target { file, path, torn: false }, format, workers, metrics)
+        Self::write_to(Target::new(file), path, format, workers, metrics)
     }
 
     fn write_to(
         target: Target,
+        path: Option<PathBuf>,
         format: LogFormat,
         workers: usize,
         metrics: Arc<Metrics>,
@@ -127,7 +126,7 @@ impl AccessLog {
             ended: Mutex::new(false),
             ended_signal: Condvar::new(),
         });
-        let writer = Writer { shared: Arc::clone(&shared), target, spare: Vec::new() };
+        let writer = Writer { shared: Arc::clone(&shared), target, path, spare: Vec::new() };
         let handle = std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || writer.run())
@@ -199,61 +198,12 @@ fn open_error(target: &str, source: std::io::Error) -> AccessLogError {
     AccessLogError::Open { target: target.into(), source }
 }
 
-/// Where lines go.
-#[derive(Debug)]
-struct Target {
-    file: File,
-    /// None: standard output.
-    path: Option<PathBuf>,
-    /// The last write ended within a line: the next one begins on a new one.
-    torn: bool,
-}
-
-impl Target {
-    /// Writes all of `bytes`, or as much as goes; what is left, with the error.
-    fn write<'a>(&mut self, bytes: &'a [u8], stop: &AtomicBool) -> Result<(), Left<'a>> {
-        let mut left = bytes;
-        if self.torn {
-            match self.file.write_all(b"\n") {
-                Ok(()) => self.torn = false,
-                Err(error) => return Err(Left { bytes: left, error }),
-            }
-        }
-        let mut patience = 200_u32;
-        while !left.is_empty() {
-            let error = match self.file.write(left) {
-                Ok(0) => ErrorKind::WriteZero.into(),
-                Ok(n) => {
-                    left = left.get(n..).unwrap_or_default();
-                    continue;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => error,
-            };
-            // A pipe shared with a process that made it non-blocking: wait for its reader.
-            let busy = error.kind() == ErrorKind::WouldBlock;
-            if busy && (patience > 0 || !stop.load(Ordering::Acquire)) {
-                patience = patience.saturating_sub(1);
-                std::thread::sleep(BUSY);
-                continue;
-            }
-            let written = bytes.len() - left.len();
-            self.torn = written > 0 && bytes.get(written - 1) != Some(&b'\n');
-            return Err(Left { bytes: left, error });
-        }
-        Ok(())
-    }
-}
-
-struct Left<'a> {
-    bytes: &'a [u8],
-    error: std::io::Error,
-}
-
 /// The thread that writes.
 struct Writer {
     shared: Arc<Shared>,
     target: Target,
+    /// None: standard output.
+    path: Option<PathBuf>,
     /// Swapped with a worker's buffer, so that both keep their allocation.
     spare: Vec<u8>,
 }
@@ -295,8 +245,7 @@ impl Writer {
             let result = self.target.write(&self.spare, &self.shared.stop);
             let failed = result.is_err();
             if let Err(left) = result {
-                let lines = memchr::memchr_iter(b'\n', left.bytes).count();
-                self.shared.metrics.log_dropped.add(lines as u64);
+                self.shared.metrics.log_dropped.add(left.lines());
                 if !*failing {
                     let error = left.error;
                     tracing::error!(%error, "the access log cannot be written; its lines are dropped and counted");
@@ -317,12 +266,9 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        let Some(path) = &self.target.path else { return };
+        let Some(path) = &self.path else { return };
         match append_to(path) {
-            Ok(file) => {
-                self.target.file = file;
-                self.target.torn = false;
-            }
+            Ok(file) => self.target = Target::new(file),
             Err(error) => {
                 let path = path.display();
                 tracing::error!(%error, %path, "cannot reopen the access log; the old file is kept");
@@ -450,8 +396,8 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let metrics = Metrics::new(workers);
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let target = Target { file, path: None, torn: false };
-        let log = AccessLog::write_to(target, LogFormat::Human, workers, metrics.clone()).unwrap();
+        let (target, format) = (Target::new(file), LogFormat::Human);
+        let log = AccessLog::write_to(target, None, format, workers, metrics.clone()).unwrap();
         (log, metrics, reader)
     }
 
@@ -482,15 +428,5 @@ mod tests {
         assert!(log.close(Duration::from_secs(10)));
         drop(log);
         assert_eq!(read.join().unwrap() + metrics.log_dropped.get(), logged);
-    }
-
-    #[test]
-    fn a_line_torn_by_an_error_does_not_spoil_the_next() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        let mut target =
-            Target { file: append_to(&path).unwrap(), path: Some(path.clone()), torn: true };
-        assert!(target.write(b"next\n", &AtomicBool::new(false)).is_ok());
-        assert_eq!(std::fs::read(&path).unwrap(), b"\nnext\n");
     }
 }

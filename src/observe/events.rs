@@ -1,7 +1,11 @@
 //! Events: what Larder has to say about itself, on standard error. Each is written when it
-//! happens, whole and unbuffered, so that the last words before an end are not lost.
+//! happens, whole, by a thread of its own: whoever says something never waits for a reader.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
@@ -10,6 +14,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::snapshot::LogFormat;
+use crate::observe::backlog::Backlog;
+use crate::observe::metrics::Metrics;
+use crate::observe::target::Target;
+
+/// How long the last words may take where nobody reads them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why events could not be set up, or their level not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +35,9 @@ pub enum EventsError {
         /// What the filter says.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Standard error cannot be had, or no thread to write to it.
+    #[error("cannot write events to standard error")]
+    Start(#[source] std::io::Error),
     /// Something else takes this process's events already.
     #[error("events are set up already")]
     Taken,
@@ -41,16 +54,47 @@ pub struct Events {
 
 impl Events {
     /// Sends this process's events of `level` and above to standard error. Once a process.
-    pub fn start(format: LogFormat, level: &str) -> Result<Self, EventsError> {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let (subscriber, events) = build(format, level, colour, std::io::stderr)?;
+    pub fn start(
+        format: LogFormat,
+        level: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, LastWords), EventsError> {
+        let stderr = std::io::stderr();
+        let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        // Its own descriptor, so that std's lock stays out of the way.
+        let own = stderr.as_fd().try_clone_to_owned().map_err(EventsError::Start)?;
+        let target = Target::new(File::from(own));
+        let backlog = Backlog::start(target, metrics).map_err(EventsError::Start)?;
+        let (subscriber, events) = build(format, level, colour, backlog.clone())?;
         subscriber.try_init().map_err(|_| EventsError::Taken)?;
-        Ok(events)
+        // The default hook would write to standard error itself, and wait for its reader.
+        std::panic::set_hook(Box::new(|panic| {
+            let backtrace = std::backtrace::Backtrace::capture();
+            tracing::error!(%backtrace, "{panic}");
+        }));
+        Ok((events, LastWords(backlog)))
     }
 
     /// Changes the level; a level that cannot be read changes nothing.
     pub fn set_level(&self, level: &str) -> Result<(), EventsError> {
         self.filter.reload(parse(level)?).map_err(EventsError::Gone)
+    }
+}
+
+/// Dropped, it waits until what was said is written, or nobody seems to read it.
+#[derive(Debug)]
+pub struct LastWords(Backlog);
+
+impl LastWords {
+    /// A line of no level and no format, after the events before it.
+    pub fn say(&self, line: impl std::fmt::Display) {
+        self.0.push(format!("{line}\n").as_bytes(), true);
+    }
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.0.close(LAST_WORDS);
     }
 }
 

@@ -259,6 +259,8 @@ fn house(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     })?;
     let help = "Access log lines dropped rather than waited for";
     out.counter("larder_access_log_dropped", help, metrics.log_dropped.get())?;
+    let help = "Events dropped rather than waited for";
+    out.counter("larder_events_dropped", help, metrics.events_dropped.get())?;
     let help = "1 while an alert is raised";
     out.family("larder_alert_active", help, None, MetricType::Gauge, |family| {
         for alert in Alert::ALL {
@@ -417,6 +419,7 @@ mod tests {
             "larder_request_bytes_total 0",
             "larder_response_bytes_total 0",
             "larder_access_log_dropped_total 0",
+            "larder_events_dropped_total 0",
             "# TYPE larder_build_info gauge",
             "# TYPE process_cpu_seconds_total counter",
             "# TYPE process_start_time_seconds gauge",

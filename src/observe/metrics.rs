@@ -244,6 +244,8 @@ pub struct Metrics {
     pub reloads_refused: Count,
     /// Access lines dropped because the writer was behind or could not write.
     pub log_dropped: Count,
+    /// Events dropped because nobody read standard error, or it could not be written.
+    pub events_dropped: Count,
     alerts: [Level; Alert::ALL.len()],
     /// One a worker; empty only in `Metrics::default()`, which then counts no requests.
     shards: Box<[Shard]>,

@@ -3,10 +3,12 @@
 //! - [`metrics`]: every number, counted by worker ([`shard`], [`histogram`]);
 //!   [`exposition`] writes them down for a scrape, [`text`] turns that into the older format.
 //! - [`access_log`]: a line for each finished request ([`record`], written by [`line`]).
-//! - [`events`]: what Larder has to say about itself, on standard error.
+//! - [`events`]: what Larder has to say about itself, on standard error, by way of `backlog`.
+//! - `target`: what both are written to.
 //! - [`system`]: the process as the operating system sees it.
 
 pub mod access_log;
+mod backlog;
 pub mod events;
 pub mod exposition;
 pub mod histogram;
@@ -15,4 +17,5 @@ pub mod metrics;
 pub mod record;
 pub mod shard;
 pub mod system;
+mod target;
 pub mod text;

@@ -55,6 +55,21 @@ pub enum Upgrade {
     Accepted,
 }
 
+/// Interim responses that one request gets at most.
+const INTERIM_MOST: u8 = 16;
+/// Bytes of them that wait to be written at most.
+const INTERIM_BYTES: usize = 64 << 10;
+
+/// Interim responses of the running request that wait to be written.
+#[derive(Debug, Default)]
+struct Interim {
+    /// The request's number.
+    request: u64,
+    /// How many more it may get.
+    left: u8,
+    bytes: Vec<u8>,
+}
+
 /// One client connection, seen from both sides.
 #[derive(Debug)]
 pub struct Conn {
@@ -73,6 +88,9 @@ pub struct Conn {
     upgrade: AtomicU8,
     broken_off: AtomicBool,
     close: AtomicBool,
+    /// The running request may get interim responses; looked at before the queue is locked.
+    interim_open: AtomicBool,
+    interim: Mutex<Interim>,
     /// The reader that waits for [`Conn::decide_upgrade`].
     waiting: Mutex<Option<Waker>>,
 }
@@ -91,6 +109,8 @@ impl Conn {
             upgrade: AtomicU8::new(Upgrade::Refused as u8),
             broken_off: AtomicBool::new(false),
             close: AtomicBool::new(false),
+            interim_open: AtomicBool::new(false),
+            interim: Mutex::default(),
             waiting: Mutex::new(None),
         }
     }
@@ -138,6 +158,52 @@ impl Conn {
     /// Proxy or server: the connection ends after the next answer, which says so.
     pub fn close_after_answer(&self) {
         self.close.store(true, Ordering::Release);
+    }
+
+    /// Proxy: the running request may get interim responses until [`Conn::close_interim`] says that
+    /// it gets no more; its number, for [`Conn::push_interim`].
+    pub fn open_interim(&self) -> u64 {
+        let request = self.requests.load(Ordering::Relaxed);
+        let mut interim = self.interim.lock();
+        if interim.request != request {
+            *interim = Interim { request, left: INTERIM_MOST, bytes: Vec::new() };
+        }
+        self.interim_open.store(true, Ordering::Release);
+        request
+    }
+
+    /// Proxy: this interim response to request number `request` is to be written, unless that has
+    /// its answer, or too many already; true: the connection's task should look.
+    pub fn push_interim(&self, request: u64, message: &[u8]) -> bool {
+        let mut interim = self.interim.lock();
+        let open = self.interim_open.load(Ordering::Acquire) && interim.request == request;
+        let room = INTERIM_BYTES.saturating_sub(interim.bytes.len());
+        if !open || interim.left == 0 || message.len() > room {
+            return false;
+        }
+        interim.left -= 1;
+        interim.bytes.extend_from_slice(message);
+        true
+    }
+
+    /// Proxy, before it gives an answer out: no more of them from now on. False: some wait to be
+    /// taken; the task is woken when they are.
+    pub fn close_interim(&self) -> bool {
+        let interim = self.interim.lock();
+        let closes = interim.bytes.is_empty();
+        if closes {
+            self.interim_open.store(false, Ordering::Release);
+        }
+        closes
+    }
+
+    /// Server, while hyper has nothing under way on the connection: interim responses to be
+    /// written before anything else; empty: there are none.
+    pub fn take_interim(&self) -> Vec<u8> {
+        if !self.interim_open.load(Ordering::Acquire) {
+            return Vec::new(); // hits: one look
+        }
+        std::mem::take(&mut self.interim.lock().bytes)
     }
 
     /// Server: request number `number` (1-based) has a fault and is replaced by a stand-in. Only
@@ -210,6 +276,30 @@ mod tests {
         conn.set_fault(4, Fault::BodyTimeout);
         let seen: Vec<_> = (0..5).map(|_| conn.next_request()).collect();
         assert_eq!(seen, [None, None, Some(Fault::HeadTimeout), None, None]);
+    }
+
+    #[test]
+    fn interim_responses_belong_to_the_running_request_and_are_bounded() {
+        let conn = Conn::new(None, true);
+        conn.next_request();
+        assert!(!conn.push_interim(1, b"early"), "the way was not opened");
+        let request = conn.open_interim();
+        assert!(conn.push_interim(request, b"a") && conn.push_interim(request, b"b"));
+        assert!(!conn.close_interim(), "two wait");
+        assert_eq!(conn.take_interim(), b"ab");
+        assert_eq!(conn.open_interim(), request, "asked once more: the same bound");
+        let taken = (0..20).filter(|_| conn.push_interim(request, b"x")).count();
+        assert_eq!(taken, 14, "sixteen a request");
+        conn.take_interim();
+        assert!(conn.close_interim());
+        assert!(!conn.push_interim(request, b"late") && conn.take_interim().is_empty());
+        conn.next_request();
+        let next = conn.open_interim();
+        assert!(!conn.push_interim(request, b"late"), "the one before has its answer");
+        assert!(!conn.push_interim(next, &[b'x'; INTERIM_BYTES + 1]), "too large");
+        assert!(conn.push_interim(next, &[b'x'; INTERIM_BYTES]));
+        assert!(!conn.push_interim(next, b"x"), "too much waits");
+        assert_eq!(conn.take_interim().len(), INTERIM_BYTES);
     }
 
     #[test]

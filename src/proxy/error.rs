@@ -108,8 +108,8 @@ impl ProxyError {
         }
     }
 
-    /// The answer: a problem document (RFC 9457), with Proxy-Status (RFC 9209) where the origin
-    /// is to blame. Never stored by anybody.
+    /// The answer: a problem document (RFC 9457) with Proxy-Status (RFC 9209). Never stored by
+    /// anybody.
     pub fn response(self) -> Response<bytes::Bytes> {
         let status = self.status();
         let title = status.canonical_reason().unwrap_or("Error");
@@ -122,19 +122,12 @@ impl ProxyError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(self.proxy_status())) {
+            headers.insert(PROXY_STATUS.clone(), value);
+        }
         match self {
-            Self::Upstream { proxy_error, reason, .. } => {
-                let value = format!("larder; error={proxy_error}; details=\"{reason}\"");
-                if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(value)) {
-                    headers.insert(PROXY_STATUS.clone(), value);
-                }
-                if status == StatusCode::SERVICE_UNAVAILABLE {
-                    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                }
-            }
-            Self::Loop => {
-                let value = HeaderValue::from_static("larder; error=proxy_loop_detected");
-                headers.insert(PROXY_STATUS.clone(), value);
+            Self::Upstream { .. } if status == StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Method => {
                 let value =
@@ -144,5 +137,16 @@ impl ProxyError {
             _ => {}
         }
         response
+    }
+
+    fn proxy_status(self) -> String {
+        let error = match self {
+            Self::BadRequest { .. } | Self::Method | Self::TooLarge => "http_request_error",
+            Self::Loop => "proxy_loop_detected",
+            Self::Upstream { proxy_error, .. } => proxy_error,
+            // The client asked for this answer: nothing went wrong.
+            Self::NotCached => return format!("larder; details=\"{self}\""),
+        };
+        format!("larder; error={error}; details=\"{self}\"")
     }
 }

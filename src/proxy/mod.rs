@@ -5,8 +5,9 @@
 //! - [`fetch`]: one fetch per object; [`fill`]: the task that does it; `pump` moves the body,
 //!   through a [`sink`] into the store.
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] and [`segments`] give its
-//!   bytes, [`compress`] and [`coding`] its gzip.
-//! - [`forward`]: the request as the origin gets it; [`upgrade`]: tunnels.
+//!   bytes, [`compress`], [`coding`] and [`decode`] put codings on and off.
+//! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
+//!   answer; [`upgrade`]: tunnels.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
 
@@ -15,10 +16,12 @@ pub mod body;
 pub mod coding;
 pub mod compress;
 pub mod conn;
+pub mod decode;
 pub mod error;
 pub mod fetch;
 pub mod fill;
 pub mod forward;
+pub mod interim;
 mod pump;
 pub mod respond;
 pub mod segments;

@@ -25,7 +25,7 @@ use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, headers, invalidation};
+use crate::semantics::{cache_status, headers, invalidation, unkeyed};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -75,6 +75,10 @@ impl Walk<'_> {
         let view = self.worker.view();
         let upgrade = asked_upgrade(&head.headers);
         headers::strip_hop_by_hop(&mut head.headers);
+        // Before anything is judged by them: what is keyed must be what is forwarded.
+        let dropped = upgrade.is_none()
+            && unkeyed::concerns(&head.method)
+            && view.unkeyed.drop_from(&mut head.headers);
         match self.check(&view, conn, &head) {
             Ok(Addressed { authority, scheme, said_authority, trusted }) => Ok(Ask {
                 asked: Asked::of(&head.method, &head.headers, has_body),
@@ -86,9 +90,15 @@ impl Walk<'_> {
                 scheme,
                 said_authority,
                 trusted,
+                dropped,
                 received: None,
             }),
-            Err(error) => Err(Box::new((error, head))),
+            Err(error) => {
+                if matches!(error, ProxyError::BadRequest { .. }) {
+                    self.worker.house.metrics.server.malformed.inc(); // faults are counted already
+                }
+                Err(Box::new((error, head)))
+            }
         }
     }
 
@@ -116,9 +126,11 @@ impl Walk<'_> {
             forwarded,
             &mut self.key,
         );
-        let (scheme, said) = (used.scheme, used.authority);
-        let said_authority = (said != target.authority).then(|| said.into_owned());
-        let authority = target.authority.into_owned();
+        // The scheme's own port is not keyed, so neither is it forwarded.
+        let plain = |authority| key::without_default_port(used.scheme, authority);
+        let (scheme, said) = (used.scheme, plain(&used.authority));
+        let authority = plain(&target.authority).to_owned();
+        let said_authority = (said != authority).then(|| said.to_owned());
         Ok(Addressed { authority, scheme, said_authority, trusted })
     }
 
@@ -138,7 +150,10 @@ impl Walk<'_> {
         let tiers = &self.worker.house.tiers;
         let lookup = match tiers.peek(&self.key, &ask.head.headers) {
             Some(found) => Lookup::Found(found),
-            None => Box::pin(tiers.lookup(&self.key, &ask.head.headers)).await,
+            None => {
+                let languages = ask.view.snapshot.cache.vary_language;
+                Box::pin(tiers.lookup(&self.key, &ask.head.headers, languages)).await
+            }
         };
         let took = clock::monotonic_ns().saturating_sub(self.began_ns);
         self.worker.house.metrics.lookup(self.worker.id, took);
@@ -196,7 +211,11 @@ impl Walk<'_> {
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {
         let fwd = wanted.fwd();
         let fetched = Box::pin(fetch::fetch(self.worker, ask, &self.key, wanted)).await;
-        fetched.unwrap_or_else(|error| forwarded_in_vain(error, fwd))
+        let mut answer = fetched.unwrap_or_else(|error| forwarded_in_vain(error, fwd));
+        if ask.dropped {
+            answer.decision.detail.get_or_insert("unkeyed-dropped");
+        }
+        answer
     }
 
     /// Past the cache: other methods, and requests with a body. What an unsafe method changed is
@@ -228,6 +247,10 @@ impl Walk<'_> {
         };
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
+        }
+        if ask.head.method == Method::POST {
+            let answered = fetch::answer_post(self.worker, ask, &self.key, private).await;
+            return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
         }
         let decision = Decision::forwarded(Outcome::Pass, fwd);
         Ok(respond::from_origin(ask, private, decision))

@@ -17,6 +17,7 @@ use crate::proxy::body::Source;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::forward;
+use crate::proxy::interim::{self, Relay};
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
@@ -42,14 +43,20 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
         fields.insert(UPGRADE, protocol);
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    let request = forward::request(ask, ask.head.method.clone(), fields, RequestBody::Empty);
+    let mut request = forward::request(ask, ask.head.method.clone(), fields, RequestBody::Empty);
+    if let Some(relay) = Relay::open(worker, ask).await {
+        relay.attach(&mut request);
+    }
+    let asked_at = clock::now();
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
+    interim::written(&ask.conn).await;
     let mut upstream = sent.map_err(|error| ProxyError::from(&error))?;
     if upstream.status() != StatusCode::SWITCHING_PROTOCOLS {
         ask.conn.decide_upgrade(false);
-        let private = Private { response: upstream, origin_ns, reason: "upgrade-refused" };
+        let private =
+            Private { response: upstream, asked_at, origin_ns, reason: "upgrade-refused" };
         return Ok(respond::from_origin(ask, private, decision));
     }
     let granted = upstream.headers().get(UPGRADE).cloned();
@@ -69,7 +76,7 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
     ask.conn.decide_upgrade(true);
     let mut answer = respond::from_origin(
         ask,
-        Private { response: upstream, origin_ns, reason: "upgrade" },
+        Private { response: upstream, asked_at, origin_ns, reason: "upgrade" },
         decision,
     );
     *answer.response.body_mut() = Source::Empty;

@@ -15,8 +15,10 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
+use crate::semantics::coding::Coding;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
+use crate::semantics::unkeyed::Unkeyed;
 use crate::upstream::Pool;
 
 /// What all workers share.
@@ -43,15 +45,19 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// What of it RFC 9111 decisions need.
     pub policy: Policy,
+    /// Request header fields that are dropped where the answer may be stored.
+    pub unkeyed: Unkeyed,
     /// Larder makes gzip bodies.
     pub gzip: bool,
 }
 
 impl View {
-    fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
+    /// What follows from `snapshot`.
+    pub fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
         let cache = &snapshot.cache;
         let policy = Policy {
             default_ttl: cache.default_ttl,
+            heuristic_errors: cache.heuristic_errors,
             keep_stale: cache.keep_stale,
             share_set_cookie: cache.share_set_cookie,
             client_directives: match cache.client_directives {
@@ -59,9 +65,11 @@ impl View {
                 snapshot::ClientDirectives::Limit => ClientDirectives::Limit,
                 snapshot::ClientDirectives::Ignore => ClientDirectives::Ignore,
             },
+            targeted: cache.targeted.clone(),
         };
-        let gzip = snapshot.compression.codings.contains(&snapshot::Coding::Gzip);
-        Arc::new(Self { snapshot, policy, gzip })
+        let gzip = snapshot.compression.codings.contains(&Coding::Gzip);
+        let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);
+        Arc::new(Self { snapshot, policy, unkeyed, gzip })
     }
 }
 

@@ -77,7 +77,8 @@ pub fn primary(
     }
 }
 
-fn without_default_port(scheme: Scheme, authority: &str) -> &str {
+/// The authority as it is keyed and forwarded: without the port that the scheme implies.
+pub fn without_default_port(scheme: Scheme, authority: &str) -> &str {
     authority.strip_suffix(scheme.default_port()).unwrap_or(authority)
 }
 
@@ -93,6 +94,16 @@ fn push_lower(text: &str, out: &mut Vec<u8>) {
 pub fn url_part(key: &[u8]) -> &[u8] {
     let end = memchr::memchr(0, key).unwrap_or(key.len());
     key.get(..end).unwrap_or(key)
+}
+
+/// The path in a key, without its query.
+pub fn path(key: &[u8]) -> &[u8] {
+    let url = url_part(key);
+    let authority_at = memchr::memmem::find(url, b"://").map_or(0, |at| at + 3);
+    let rest = url.get(authority_at..).unwrap_or_default();
+    let target = memchr::memchr(b'/', rest).and_then(|at| rest.get(at..)).unwrap_or_default();
+    let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    target.get(..end).unwrap_or_default()
 }
 
 /// The key of one variant of `primary`: with the generation of its list of selecting fields and
@@ -154,6 +165,15 @@ mod tests {
         assert_eq!(url_part(&with_host), b"http://a.org/x");
         assert_eq!(url_part(&variant(&with_host, 7, b"\0")), b"http://a.org/x");
         assert_eq!(url_part(&segment(&[1; 16], 0, 3)), b"");
+    }
+
+    #[test]
+    fn path_ends_at_the_query() {
+        for (path, want) in [("/", "/"), ("/a/b?c/d", "/a/b"), ("/x://y", "/x://y"), ("/?", "/")] {
+            let with_host = key(Https, "a.org:8443", path, Some("b.org"));
+            assert_eq!(super::path(&with_host), want.as_bytes());
+        }
+        assert_eq!(super::path(&segment(&[1; 16], 0, 3)), b"");
     }
 
     proptest! {

@@ -10,12 +10,14 @@
 //! - Behind a request for an upgrade nothing is read until that is decided.
 //!
 //! Reads go through one buffer a thread: hyper's own cannot be looked at without `unsafe`, and
-//! copying a head costs less than the cache misses that it saves. Writes go straight through.
+//! copying a head costs less than the cache misses that it saves. Writes go straight through, but
+//! for interim responses, which hyper's server does not write ([`interim`]).
 //!
 //! A connection that does not end in order (`poll_shutdown` to its end) is reset, so that no
 //! client takes a broken answer for a whole one.
 
 mod intake;
+mod interim;
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
@@ -36,8 +38,6 @@ use crate::semantics::wire::{RequestScanner, WireLimits};
 
 /// Bytes read at once at most.
 const SCRATCH: usize = 64 << 10;
-/// What hyper is given in place of a head that it must not see.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: larder.invalid\r\nConnection: close\r\n\r\n";
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
@@ -60,6 +60,9 @@ pub(super) struct Socket {
     /// Scanned bytes that hyper had no room for, from `ready_at` on.
     ready: Vec<u8>,
     ready_at: usize,
+    /// Interim responses that are being written, from `interim_at` on; they go before all else.
+    interim: Vec<u8>,
+    interim_at: usize,
 }
 
 /// How reading goes on.
@@ -115,6 +118,8 @@ impl Socket {
             held: Vec::new(),
             ready: Vec::new(),
             ready_at: 0,
+            interim: Vec::new(),
+            interim_at: 0,
         }
     }
 
@@ -239,6 +244,7 @@ impl hyper::rt::Write for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.write_interim(cx))?;
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.wrote(cx, result)
     }
@@ -249,6 +255,7 @@ impl hyper::rt::Write for Socket {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.write_interim(cx))?;
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
         this.wrote(cx, result)
     }
@@ -257,15 +264,16 @@ impl hyper::rt::Write for Socket {
         true
     }
 
-    /// hyper has written all that it has. (Interim responses will go out here: DESIGN D13.)
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// hyper has written all that it has.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.mode == Mode::Finished && !self.registration.watch().busy() {
             // The end of input was kept from hyper until now, and nothing else wakes it.
             if self.phase == Phase::HalfClosed {
                 cx.waker().wake_by_ref();
             }
         }
-        Poll::Ready(Ok(()))
+        self.take_interim(cx);
+        self.write_interim(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

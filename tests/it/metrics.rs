@@ -233,6 +233,8 @@ fn the_access_log_has_one_json_line_a_request() {
             .ask(&Ask::get("/logged?a=%0a%22").with("User-Agent", "test \"agent\" \\"))
             .expect(200);
     }
+    // A raw quote is refused (no URI has it in its query), and logged as what it stands for.
+    client.ask(&Ask::get("/logged?a=%0a\"")).expect(400);
     let lines = || -> Vec<String> {
         larder
             .process
@@ -242,11 +244,16 @@ fn the_access_log_has_one_json_line_a_request() {
             .filter(|l| l.contains("/logged"))
             .collect()
     };
-    eventually("a hundred access lines", SOON, || lines().len() == 100);
-    for line in lines() {
-        let json: serde_json::Value =
-            serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        assert!(json.is_object(), "{line}");
-    }
-    assert!(lines()[99].contains("hit"), "{}", lines()[99]);
+    eventually("a line for each of 101", SOON, || lines().len() == 101);
+    let json = |line: &String| -> serde_json::Value {
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
+    };
+    let lines: Vec<_> = lines().iter().map(json).collect();
+    assert!(lines.iter().all(serde_json::Value::is_object));
+    assert_eq!(lines[99]["cache"], "hit", "{}", lines[99]);
+    let (refused, status) = (&lines[100], 400);
+    assert_eq!(
+        (&refused["path"], &refused["status"]),
+        (&"/logged?a=%0a%22".into(), &status.into())
+    );
 }

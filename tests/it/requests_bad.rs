@@ -131,6 +131,92 @@ fn malformed_heads_are_refused_and_the_connection_closes() {
 }
 
 #[test]
+fn a_target_that_no_uri_has_is_refused_by_larder_itself() {
+    let origin = Origin::serving(&["cache-control: no-store"], "x");
+    let larder = Larder::in_front_of(&origin);
+    let before = larder.metrics();
+    let refused: Vec<Vec<u8>> = [
+        &b"/odd?q=\"a\""[..],
+        b"/odd?<b>",
+        b"/odd/<b>",
+        b"/odd/`id`",
+        b"/odd/caf\xe9",
+        b"/odd?caf\xe9",
+        b"/odd/\xff\xfe",
+        b"/odd#fragment",
+        b"/odd/\x7f",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    for target in &refused {
+        let shown = target.escape_ascii();
+        let raw = [b"GET ", &**target, b" HTTP/1.1\r\nHost: app.test\r\n\r\n"].concat();
+        let (answer, rest, ending) = send_with_follower(&larder, &raw);
+        assert_eq!(answer.status, 400, "{shown}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{shown}");
+        assert_eq!(answer.json()["detail"], "invalid request target", "{shown}");
+        let proxy_status = answer.header("proxy-status").unwrap_or_default();
+        assert!(proxy_status.starts_with("larder; error=http_request_error"), "{proxy_status}");
+        assert!(answer.cache_status().starts_with("larder; "), "{shown}: {answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"), "{shown}");
+        assert_eq!((rest.as_slice(), ending), (&[][..], Ending::Closed), "{shown}");
+    }
+    // What a URI may have, if loosely, goes to the origin byte for byte.
+    for target in ["/odd/{\"a\"}|\\^", "/odd?{a}|\\^`[]'", "/odd/caf\u{e9}?\u{e9}"] {
+        larder.get(target).expect(200);
+        assert_eq!(origin.last().target, target);
+    }
+    let lines = || -> Vec<serde_json::Value> {
+        let out = larder.process.stdout();
+        let lines = out.lines().filter(|l| l.contains("/odd") && l.contains("\"status\":400"));
+        lines.map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+    };
+    eventually("an access line for each", SOON, || lines().len() == refused.len());
+    let line = lines().into_iter().find(|line| line["path"] == "/odd?q=%22a%22");
+    let line = line.unwrap_or_else(|| panic!("no line with the quotes encoded: {:?}", lines()));
+    assert_eq!((&line["method"], &line["cache"]), (&"GET".into(), &"error".into()), "{line}");
+    assert_eq!(line["detail"], "bad-request");
+    let after = larder.metrics();
+    let grew = |name, labels: &[_]| after.count(name, labels) - before.count(name, labels);
+    let n = refused.len() as u64;
+    assert_eq!(grew("larder_requests_total", &[("cache", "error"), ("status", "4xx")]), n);
+    assert_eq!(grew("larder_malformed_requests_total", &[]), n);
+    assert_eq!(lines().len(), refused.len(), "one line each");
+    assert_eq!(origin.count(), 3);
+}
+
+#[test]
+fn every_refusal_is_counted_as_malformed_once() {
+    let origin = Origin::serving(&[], "x");
+    let larder = Larder::in_front_of(&origin);
+    let raws = [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
+        "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\x16\x03\x01\r\n",
+        "HEAD / HTTP/1.1\r\nX : a\r\n\r\n",
+    ];
+    for (done, raw) in raws.iter().enumerate() {
+        let mut client = larder.connect();
+        client.send(raw);
+        let answer = client.answer(if raw.starts_with("HEAD") { "HEAD" } else { "GET" });
+        assert_eq!(answer.status, 400, "{raw:?}: {answer:?}");
+        assert!(answer.header("proxy-status").is_some(), "{raw:?}: {answer:?}");
+        let (rest, ending) = client.rest();
+        assert_eq!((rest.as_slice(), ending), (&[][..], Ending::Closed), "{raw:?}");
+        let metrics = larder.metrics();
+        let want = done as u64 + 1;
+        assert_eq!(metrics.count("larder_malformed_requests_total", &[]), want, "{raw:?}");
+        assert_eq!(metrics.count("larder_requests_total", &[("cache", "error")]), want, "{raw:?}");
+    }
+    let heads = [("method", "HEAD"), ("status", "4xx")];
+    assert_eq!(larder.metrics().count("larder_requests_total", &heads), 1, "the method is known");
+}
+
+#[test]
 fn malformed_bodies_never_look_whole_to_the_origin() {
     let origin = Origin::serving(&["cache-control: no-store"], "x");
     let larder = Larder::in_front_of(&origin);

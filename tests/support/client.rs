@@ -30,6 +30,11 @@ impl Ask {
         Self::new("GET", target)
     }
 
+    /// The same for another target.
+    pub fn target(&self, target: &str) -> Self {
+        Self { target: target.into(), ..self.clone() }
+    }
+
     /// A HEAD.
     pub fn head(target: &str) -> Self {
         Self::new("HEAD", target)

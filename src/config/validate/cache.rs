@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
 use crate::config::snapshot::{Cache, ClientDirectives};
 use crate::config::validate::{ANY_WAIT, Check, DAY, GIB, KIB, MIB, MINUTE, SECOND, value};
-use crate::config::value::{MemorySize, Size, show_bytes};
+use crate::config::value::{MemorySize, Size, UnkeyedNames, show_bytes};
+
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 const TIB: u64 = 1 << 40;
 
@@ -75,6 +79,12 @@ impl Check<'_> {
                 Duration::ZERO,
                 Duration::ZERO..=year,
             ),
+            heuristic_errors: self.wait(
+                "cache.heuristic_errors",
+                given.heuristic_errors.as_ref(),
+                10 * SECOND,
+                Duration::ZERO..=DAY,
+            ),
             keep_stale: self.wait(
                 "cache.keep_stale",
                 given.keep_stale.as_ref(),
@@ -83,6 +93,9 @@ impl Check<'_> {
             ),
             client_directives: value(given.client_directives.as_ref(), ClientDirectives::Limit),
             share_set_cookie: value(given.share_set_cookie.as_ref(), false),
+            drop_unkeyed: value(given.drop_unkeyed.as_ref(), UnkeyedNames::default()).0,
+            allow_unkeyed: value(given.allow_unkeyed.as_ref(), UnkeyedNames::default()).0,
+            targeted: value(given.targeted.as_ref(), vec![CDN_CACHE_CONTROL]),
             store_wait: self.wait(
                 "cache.store_wait",
                 given.store_wait.as_ref(),
@@ -95,6 +108,7 @@ impl Check<'_> {
                 64,
                 1..=10_000,
             ),
+            vary_language: value(given.vary_language.as_ref(), true),
             max_uncacheable: self.amount(
                 "cache.max_uncacheable",
                 given.max_uncacheable.as_ref(),
@@ -108,7 +122,7 @@ impl Check<'_> {
                 Duration::ZERO..=DAY,
             ),
             window: self.bytes("cache.window", given.window.as_ref(), 4 * MIB, 64 * KIB..=GIB),
-            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 30 * SECOND, ANY_WAIT),
+            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 10 * SECOND, ANY_WAIT),
         }
     }
 

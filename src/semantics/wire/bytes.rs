@@ -74,14 +74,20 @@ pub(super) fn is_value(bytes: &[u8]) -> bool {
     all(bytes, |word| any_below(word, 0x20) || any_equal(word, 0x7f), is_value_byte)
 }
 
-/// Whether all bytes may stand in a request target: neither space nor control nor `#`. Larger
-/// than the grammar of URIs, as the clients are.
+/// Whether all bytes may stand in the path and in the query of a request target, for every reader:
+/// visible ASCII without `"`, `#`, `<`, `>` and the backtick.
 #[inline]
-pub(super) fn is_target(bytes: &[u8]) -> bool {
+pub(super) fn is_plain_target(bytes: &[u8]) -> bool {
     all(
         bytes,
-        |word| any_below(word, 0x21) || any_equal(word, 0x7f) || any_equal(word, b'#'),
-        |byte| byte > 0x20 && byte != 0x7f && byte != b'#',
+        |word| {
+            word & HIGH != 0
+                || any_below(word, b'$')
+                || any_equal(word | (ONES * 2), b'>') // `<` and `>` differ in this bit
+                || any_equal(word, b'`')
+                || any_equal(word, 0x7f)
+        },
+        |byte| matches!(byte, b'!' | b'$'..=b';' | b'=' | b'?'..=b'_' | b'a'..=b'~'),
     )
 }
 
@@ -111,8 +117,8 @@ mod tests {
                 text[offset] = byte;
                 let value = byte == 9 || (0x20..0x7f).contains(&byte) || byte >= 0x80;
                 assert_eq!(is_value(&text), value, "value {byte:#x} at {offset}");
-                let target = byte != b'#' && ((0x21..0x7f).contains(&byte) || byte >= 0x80);
-                assert_eq!(is_target(&text), target, "target {byte:#x} at {offset}");
+                let target = (0x21..0x7f).contains(&byte) && !b"\"#<>`".contains(&byte);
+                assert_eq!(is_plain_target(&text), target, "target {byte:#x} at {offset}");
             }
         }
     }

@@ -3,6 +3,10 @@
 use super::bytes::{is_value, list, token_length, trim};
 use super::{Violation, WireLimits};
 
+/// A longer field name cannot be held by `http::HeaderName` (65,535 bytes), which hyper does not
+/// expect.
+const NAME_MOST: usize = 32 << 10;
+
 /// Reads a head line by line; the head begins at the first byte of what it is given.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lines {
@@ -82,7 +86,7 @@ pub(super) fn field(line: &[u8], values: Values) -> Result<(&[u8], &[u8]), Viola
             _ => Violation::FieldName,
         });
     };
-    if name.is_empty() {
+    if name.is_empty() || name.len() > NAME_MOST {
         return Err(Violation::FieldName);
     }
     if !is_value(value) {

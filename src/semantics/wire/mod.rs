@@ -7,6 +7,7 @@
 //! - [`RequestScanner`]: what a client sends, pipelined messages one by one.
 //! - [`ResponseScanner`]: what an origin sends in answer to what was asked.
 //! - [`Scan`]: the verdict on the bytes fed; [`Violation`]: what was wrong, and its status.
+//! - [`stand_in`]: what is parsed in place of a bad head.
 //!
 //! A body costs nothing: its bytes are skipped by count. A head that is not complete is held
 //! back by the caller and fed again, longer; the scanner remembers how far it had read.
@@ -18,9 +19,11 @@ mod request;
 mod response;
 #[cfg(test)]
 mod splitting;
+mod stand_in;
 
 pub use request::RequestScanner;
 pub use response::ResponseScanner;
+pub use stand_in::stand_in;
 
 /// What a message may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +86,7 @@ pub enum Scan {
 pub enum Violation {
     /// The first line is no `METHOD SP target SP version`.
     RequestLine,
-    /// The target has bytes that no target has.
+    /// The target has bytes that no target has, or is no URI.
     Target,
     /// The target is longer than `target_size`.
     TargetTooLong,
@@ -147,8 +150,13 @@ pub enum Violation {
     StatusLine,
     /// A 101 that nobody asked for.
     UnaskedUpgrade,
+    /// More interim responses than anybody waits for.
+    TooManyInterim,
     /// Bytes after the end of a response, or where none is due.
     Surplus,
+    /// Bytes behind a body that has come as long as its Content-Length said. The answer itself is
+    /// whole; nothing on the connection can be trusted any more.
+    LongerThanSaid,
 }
 
 impl Violation {
@@ -159,7 +167,11 @@ impl Violation {
             Self::HeadTooLarge | Self::TooManyFields | Self::TrailersTooLarge => 431,
             Self::UnknownCoding => 501,
             Self::Version => 505,
-            Self::StatusLine | Self::UnaskedUpgrade | Self::Surplus => 502,
+            Self::StatusLine
+            | Self::UnaskedUpgrade
+            | Self::TooManyInterim
+            | Self::Surplus
+            | Self::LongerThanSaid => 502,
             _ => 400,
         }
     }
@@ -168,7 +180,7 @@ impl Violation {
     pub fn reason(self) -> &'static str {
         match self {
             Self::RequestLine => "malformed request line",
-            Self::Target => "invalid character in the request target",
+            Self::Target => "invalid request target",
             Self::TargetTooLong => "request target too long",
             Self::Version => "HTTP version not supported",
             Self::HeadTooLarge => "head too large",
@@ -200,7 +212,9 @@ impl Violation {
             Self::TrailerForbidden => "field not allowed in trailers",
             Self::StatusLine => "malformed status line",
             Self::UnaskedUpgrade => "switching protocols unasked",
+            Self::TooManyInterim => "too many interim responses",
             Self::Surplus => "bytes after the end of the response",
+            Self::LongerThanSaid => "body longer than its Content-Length",
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What a client sends (RFC 9112 §3, §6.3).
 
-use super::bytes::{is_target, is_tchar, list, token_length};
+use http::Uri;
+
+use super::bytes::{is_plain_target, is_tchar, list, token_length};
 use super::chunked::Chunked;
 use super::head::{Coding, Framing, Lines, Values, field};
 use super::{Scan, Violation, WireLimits};
 
 /// Empty lines that may stand before a request line (RFC 9112 §2.2).
 const BLANK_LINES: u8 = 4;
+/// [`Uri`] takes no longer one.
+const TARGET_MOST: usize = 65_534;
 
 /// Follows one client connection, message by message.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ enum Body {
 impl RequestScanner {
     /// For a fresh connection.
     pub fn new(limits: WireLimits) -> Self {
+        let target_size = limits.target_size.min(TARGET_MOST);
+        let limits = WireLimits { target_size, ..limits };
         Self { limits, state: State::Between { blank: 0 }, heads: 0 }
     }
 
@@ -258,11 +264,22 @@ fn request_line(line: &[u8], limits: &WireLimits) -> Result<bool, Violation> {
     if target.len() > limits.target_size {
         return Err(Violation::TargetTooLong);
     }
-    if target.is_empty() || !is_target(target) {
-        let spaced = target.is_empty() || target.iter().any(|b| *b <= b' ');
-        return Err(if spaced { Violation::RequestLine } else { Violation::Target });
+    if target.first() != Some(&b'/') || !is_plain_target(target) {
+        check_target(target)?;
     }
     Ok(old_version)
+}
+
+/// A target that is no plain path is asked of [`Uri`] itself: what it refuses, hyper would answer
+/// on its own, past everything that counts and logs.
+#[cold]
+fn check_target(target: &[u8]) -> Result<(), Violation> {
+    if target.is_empty() || target.iter().any(|b| *b <= b' ') {
+        return Err(Violation::RequestLine);
+    }
+    // `Uri` drops a fragment in silence.
+    let odd = target.iter().any(|b| matches!(b, b'#' | 0x7f));
+    if odd || Uri::try_from(target).is_err() { Err(Violation::Target) } else { Ok(()) }
 }
 
 /// What is wrong with a request line that does not end in a version of ours.
@@ -289,14 +306,16 @@ mod tests {
 
     const OK: Option<Violation> = None;
 
+    const LIMITS: WireLimits = WireLimits {
+        head_size: 1024,
+        head_fields: 8,
+        target_size: 100,
+        chunk_ext: 16,
+        trailers: 64,
+    };
+
     fn scanner() -> RequestScanner {
-        RequestScanner::new(WireLimits {
-            head_size: 1024,
-            head_fields: 8,
-            target_size: 100,
-            chunk_ext: 16,
-            trailers: 64,
-        })
+        RequestScanner::new(LIMITS)
     }
 
     fn violation(stream: &[u8]) -> Option<Violation> {
@@ -320,6 +339,13 @@ mod tests {
             ("absolute", "GET http://h/a?b=c HTTP/1.1", OK),
             ("authority", "CONNECT h:443 HTTP/1.1", OK),
             ("raw utf-8", "GET /caf\u{e9} HTTP/1.1", OK),
+            ("quotes in the path", "GET /{\"a\"} HTTP/1.1", OK),
+            ("quotes in the query", "GET /?q=\"a\" HTTP/1.1", Some(Violation::Target)),
+            ("angle brackets", "GET /<b> HTTP/1.1", Some(Violation::Target)),
+            ("backtick", "GET /`id` HTTP/1.1", Some(Violation::Target)),
+            ("no path", "GET a/b HTTP/1.1", Some(Violation::Target)),
+            ("two ports", "GET http://h:1:2/ HTTP/1.1", Some(Violation::Target)),
+            ("no authority", "GET http:///a HTTP/1.1", Some(Violation::Target)),
             ("target just fits", just.as_str(), OK),
             ("target too long", long.as_str(), Some(Violation::TargetTooLong)),
             ("target fills the head", huge.as_str(), Some(Violation::TargetTooLong)),
@@ -348,6 +374,31 @@ mod tests {
             let stream = format!("{line}\r\nHost: h\r\n\r\n");
             assert_eq!(violation(stream.as_bytes()), want, "{case}: {line:?}");
         }
+    }
+
+    /// hyper answers what `Uri` refuses itself: no such target may pass.
+    #[test]
+    fn a_target_passes_if_and_only_if_it_is_a_uri() {
+        let forms: [&[u8]; 6] =
+            [b"/a@b", b"/?a@b", b"@", b"http://a@b/", b"http://a/@", b"http://a:@/?@"];
+        for byte in 0x21..=0xff_u8 {
+            for form in forms {
+                let target: Vec<u8> =
+                    form.iter().map(|b| if *b == b'@' { byte } else { *b }).collect();
+                let uri = Uri::try_from(target.as_slice()).is_ok();
+                let fits = uri && !target.iter().any(|b| matches!(b, b'#' | 0x7f));
+                let stream = [b"GET ", &*target, b" HTTP/1.1\r\nHost: h\r\n\r\n"].concat();
+                let want = if fits { OK } else { Some(Violation::Target) };
+                assert_eq!(violation(&stream), want, "{}", target.escape_ascii());
+            }
+        }
+        let mut long = b"GET /".to_vec();
+        long.resize(70_000, b'a');
+        long.extend_from_slice(b" HTTP/1.1\r\nHost: h\r\n\r\n");
+        let limits = WireLimits { head_size: 1 << 20, target_size: 1 << 20, ..LIMITS };
+        let scan = RequestScanner::new(limits).feed(&long);
+        let want = Scan::Bad { at: 0, what: Violation::TargetTooLong, in_head: true };
+        assert_eq!(scan, want, "longer than a URI can be");
     }
 
     #[test]

@@ -7,6 +7,9 @@ use super::chunked::Chunked;
 use super::head::{Coding, Framing, Lines, Values, field};
 use super::{Scan, Violation, WireLimits};
 
+/// Interim responses to one request at most: whoever sends more never comes to the answer.
+const INTERIM_MOST: u16 = 1000;
+
 /// Follows one upstream connection. Each request is announced by [`Self::expect`]; without one,
 /// every byte is a surplus.
 #[derive(Debug)]
@@ -14,6 +17,10 @@ pub struct ResponseScanner {
     limits: WireLimits,
     state: State,
     asked: Asked,
+    /// Interim responses so far.
+    interim: u16,
+    /// The last body ended where Content-Length said.
+    by_length: bool,
 }
 
 /// What the answer's framing depends on.
@@ -41,7 +48,8 @@ enum State {
 impl ResponseScanner {
     /// For a fresh connection: nothing is due yet.
     pub fn new(limits: WireLimits) -> Self {
-        Self { limits, state: State::Idle, asked: Asked::default() }
+        let asked = Asked::default();
+        Self { limits, state: State::Idle, asked, interim: 0, by_length: false }
     }
 
     /// A request goes out: one final response to it is due. `upgrade`: it asks to switch
@@ -50,6 +58,8 @@ impl ResponseScanner {
         if matches!(self.state, State::Idle) {
             self.asked = Asked { head_method: method == Method::HEAD, upgrade };
             self.state = State::Head(Head::default());
+            self.interim = 0;
+            self.by_length = false;
         }
     }
 
@@ -64,7 +74,11 @@ impl ResponseScanner {
                 return Scan::Pass;
             }
             match &mut self.state {
-                State::Idle => return self.break_off(at, Violation::Surplus, false),
+                State::Idle => {
+                    let longer = self.by_length;
+                    let what = if longer { Violation::LongerThanSaid } else { Violation::Surplus };
+                    return self.break_off(at, what, false);
+                }
                 State::Head(head) => match head.read(rest, &self.limits) {
                     Ok(false) => return Scan::Partial { from: at },
                     Ok(true) => {
@@ -85,6 +99,7 @@ impl ResponseScanner {
                     }
                     at += *left as usize; // at most what is here
                     self.state = State::Idle;
+                    self.by_length = true;
                 }
                 State::Chunked(chunked) => match chunked.feed(rest, &self.limits) {
                     Ok(None) => return Scan::Pass,
@@ -124,7 +139,7 @@ impl ResponseScanner {
     }
 
     /// What follows a complete head (RFC 9112 §6.3).
-    fn after_head(&self, head: &Head) -> Result<State, Violation> {
+    fn after_head(&mut self, head: &Head) -> Result<State, Violation> {
         head.framing.check(head.old_version)?;
         match head.framing.coding {
             Coding::OthersThenChunked => return Err(Violation::UnknownCoding),
@@ -138,7 +153,13 @@ impl ResponseScanner {
         Ok(match head.status {
             101 if self.asked.upgrade => State::Tunnel,
             101 => return Err(Violation::UnaskedUpgrade),
-            100..=199 => State::Head(Head::default()),
+            100..=199 => {
+                self.interim += 1;
+                if self.interim > INTERIM_MOST {
+                    return Err(Violation::TooManyInterim);
+                }
+                State::Head(Head::default())
+            }
             204 | 304 => State::Idle,
             _ if self.asked.head_method => State::Idle,
             _ => match (head.framing.coding, head.framing.length) {
@@ -276,7 +297,7 @@ mod tests {
         for (case, stream, want) in [
             ("length", "200 OK\r\nContent-Length: 2\r\n\r\nab", Exact),
             ("length short", "200 OK\r\nContent-Length: 3\r\n\r\nab", Open),
-            ("length surplus", "200 OK\r\nContent-Length: 1\r\n\r\nab", Bad(V::Surplus)),
+            ("length surplus", "200 OK\r\nContent-Length: 1\r\n\r\nab", Bad(V::LongerThanSaid)),
             ("chunked", "200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", Exact),
             (
                 "chunked surplus",
@@ -356,6 +377,19 @@ mod tests {
         assert_eq!(end(&Method::GET, true, switch), End::Tunnel);
         let refused = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(end(&Method::GET, true, refused), Exact);
+    }
+
+    #[test]
+    fn an_answer_that_only_ever_begins_is_given_up() {
+        let interim = |n| "HTTP/1.1 102 Processing\r\n\r\n".repeat(n);
+        let enough = format!("{}HTTP/1.1 204 No\r\n\r\n", interim(1000));
+        assert_eq!(end(&Method::GET, false, &enough), Exact);
+        assert_eq!(end(&Method::GET, false, &interim(1001)), Bad(Violation::TooManyInterim));
+        let mut scanner = ResponseScanner::new(WireLimits::default());
+        for _ in 0..3 {
+            scanner.expect(&Method::GET, false);
+            assert_eq!(scanner.feed(enough.as_bytes()), Scan::Pass, "counted for each request");
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn framed() -> impl Strategy<Value = (String, Vec<u8>)> {
 
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let upgrade = prop::bool::weighted(0.1);
-    (0..3usize, "[A-Z]{1,6}", "/[!$-~]{0,20}", "[ -~\t]{0,40}", framed(), upgrade).prop_map(
+    (0..3usize, "[A-Z]{1,6}", "/[!$-;=?-_a-~]{0,20}", "[ -~\t]{0,40}", framed(), upgrade).prop_map(
         |(blank, method, target, value, (fields, body), upgrade)| {
             let upgrade = if upgrade { "Connection: upgrade\r\nUpgrade: x\r\n" } else { "" };
             let head = format!(

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Mode, STAND_IN, Socket};
+use super::{Mode, Socket};
 use crate::proxy::conn::{Fault, Upgrade};
-use crate::semantics::wire::Scan;
+use crate::semantics::wire::{Scan, stand_in};
 use crate::server::timers::{Overdue, Phase};
 
 impl Socket {
@@ -109,8 +109,8 @@ impl Socket {
             }
         };
         let passed = self.pass(bytes.get(..good).unwrap_or_default(), to);
-        if let Scan::Bad { in_head: true, .. } = scan {
-            self.ready.extend_from_slice(STAND_IN);
+        if let Scan::Bad { at, in_head: true, .. } = scan {
+            self.ready.extend(stand_in(bytes.get(at..).unwrap_or_default()));
         }
         passed.then_some(Poll::Ready(Ok(())))
     }
@@ -151,8 +151,7 @@ impl Socket {
             Some(Overdue::Idle) => self.mode = Mode::Idled,
             Some(Overdue::Head) => {
                 self.conn.set_fault(self.scanner.heads() + 1, Fault::HeadTimeout);
-                self.held = Vec::new();
-                self.ready.extend_from_slice(STAND_IN);
+                self.ready.extend(stand_in(&std::mem::take(&mut self.held)));
                 self.mode = Mode::Deaf;
                 self.enter(Phase::Quiet);
             }

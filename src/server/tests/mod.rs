@@ -3,6 +3,7 @@
 mod drain;
 mod faults;
 mod http;
+mod interim;
 mod limits;
 mod upgrade;
 
@@ -100,6 +101,10 @@ impl Serve for Service {
             "/pause" => {
                 tokio::time::sleep(Duration::from_millis(3)).await;
                 answer(200, "paused")
+            }
+            "/hints" => {
+                let (n, seed) = request.uri().query().unwrap().split_once(',').unwrap();
+                interim::answer_amid_hints(conn, n.parse().unwrap(), seed.parse().unwrap()).await
             }
             "/early" => answer(413, "too large"),
             "/big" => {
