@@ -11,10 +11,11 @@ use crate::proxy::compress::encode_whole;
 use crate::proxy::worker::Worker;
 use crate::semantics::coding::Coding;
 
-/// This client takes gzip, `entry` may be coded and is worth it. Bodies in segments are coded
+/// This client takes gzip, `entry` has no such body, may be coded and is worth it. Bodies in segments are coded
 /// only while they come in: later it would take reading all of them at once.
-pub fn is_wanted(ask: &Ask, entry: &Entry) -> bool {
-    entry.compressible
+pub fn is_to_be_made(ask: &Ask, entry: &Entry) -> bool {
+    entry.gzip.is_none()
+        && entry.compressible
         && ask.view.gzip
         && matches!(entry.identity, StoredBody::Inline(_))
         && entry.identity.len() >= ask.view.snapshot.compression.min_size

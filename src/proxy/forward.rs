@@ -31,8 +31,8 @@ pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     unkeyed::drop_twins(&mut fields);
     fields.remove(EXPECT); // hyper answers it when the body is first asked for
     via.append(&mut fields, ask.head.version);
-    headers::forwarded::write(&mut fields, ask.conn.peer, ask.trusted, &ask.client());
-    if let Ok(host) = HeaderValue::from_str(&ask.authority) {
+    headers::forwarded::write(&mut fields, ask.conn.peer, ask.is_trusted(), &ask.client());
+    if let Ok(host) = HeaderValue::from_str(ask.authority()) {
         fields.insert(HOST, host);
     }
     if let MaxForwards::Forward(left) = max_forwards(&ask.head.method, &ask.head.headers) {
