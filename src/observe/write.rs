@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use crate::semantics::digits::Digits;
 use crate::semantics::time::Timestamp;
 
 /// Cuts to `max` bytes, not within a UTF-8 character.
@@ -80,10 +81,10 @@ pub(super) fn write_peer(peer: Option<IpAddr>, out: &mut Vec<u8>) {
         None => out.extend_from_slice(b"unix"),
         Some(IpAddr::V4(address)) => {
             let [first, rest @ ..] = address.octets();
-            write_number(first.into(), out);
+            write_octet(first, out);
             for octet in rest {
                 out.push(b'.');
-                write_number(octet.into(), out);
+                write_octet(octet, out);
             }
         }
         Some(IpAddr::V6(address)) => {
@@ -93,18 +94,18 @@ pub(super) fn write_peer(peer: Option<IpAddr>, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0_u8; 20];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        used += 1;
-        if number == 0 {
-            break;
-        }
+fn write_octet(octet: u8, out: &mut Vec<u8>) {
+    if octet >= 100 {
+        out.push(b'0' + octet / 100);
     }
-    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+    if octet >= 10 {
+        out.push(b'0' + octet / 10 % 10);
+    }
+    out.push(b'0' + octet % 10);
+}
+
+pub(super) fn write_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(Digits::of(number).as_bytes());
 }
 
 fn write_padded(number: u64, width: u32, out: &mut Vec<u8>) {
@@ -189,6 +190,15 @@ mod tests {
     }
 
     #[test]
+    fn peers() {
+        for peer in ["127.0.0.1", "10.0.100.99", "255.254.200.9", "2001:db8::1"] {
+            let mut out = Vec::new();
+            write_peer(Some(peer.parse().unwrap()), &mut out);
+            assert_eq!(std::str::from_utf8(&out).unwrap(), peer);
+        }
+    }
+
+    #[test]
     fn dates() {
         for (secs, want) in [
             (0, "1970-01-01T00:00:00"),
@@ -204,12 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
-        for (number, want) in [(0, "0"), (9, "9"), (10, "10"), (u64::MAX, "18446744073709551615")] {
-            let mut out = Vec::new();
-            write_number(number, &mut out);
-            assert_eq!(std::str::from_utf8(&out).unwrap(), want);
-        }
+    fn milliseconds() {
         let mut out = Vec::new();
         write_ms(1_234_567_890, &mut out);
         assert_eq!(out, b"1234.567");

@@ -7,7 +7,7 @@ use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
     CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_RANGE, RANGE, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
 use crate::cache::entry::{Entry, Fields, StoredBody};
@@ -23,7 +23,11 @@ use crate::semantics::range::RangeAnswer;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::validation::Precondition;
-use crate::semantics::{encoding, headers, range, validation};
+use crate::semantics::{digits, encoding, headers, range, validation};
+
+/// Fields that an answer from the store gets beside the stored ones: Age, Content-Length, Vary,
+/// Cache-Status, Via, Connection. A map doubles: too many here are another KiB of it.
+const EXTRA: usize = 6;
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -60,14 +64,14 @@ impl Representation<'_> {
         if let Ok(status) = StatusCode::from_u16(self.stored.status) {
             *response.status_mut() = status;
         }
-        let mut fields = self.fields.to_map(8);
+        let mut fields = self.fields.to_map(EXTRA);
         if self.negotiated(ask) {
             add_vary(&mut fields);
         }
         if self.gzip {
             code(&mut fields);
         }
-        fields.insert(AGE, HeaderValue::from(self.stored.age(now).as_secs()));
+        fields.insert(AGE, digits::value(self.stored.age(now).as_secs()));
         *response.headers_mut() = fields;
         response
     }
@@ -107,13 +111,19 @@ fn code(fields: &mut HeaderMap) {
 
 /// The coding depends on what the client takes; said once, and not beside `*`.
 fn add_vary(fields: &mut HeaderMap) {
-    let said = fields.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    const MEMBER: HeaderValue = HeaderValue::from_static("Accept-Encoding");
     let names = |member: &[u8]| {
         let member = member.trim_ascii();
         member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding")
     };
-    if !said.into_iter().any(names) {
-        fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    match fields.entry(VARY) {
+        header::Entry::Vacant(none) => drop(none.insert(MEMBER)),
+        header::Entry::Occupied(mut said) => {
+            let mut members = said.iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+            if !members.any(names) {
+                said.append(MEMBER);
+            }
+        }
     }
 }
 
@@ -172,7 +182,7 @@ pub fn from_entry(
         };
     }
     if response.status() != StatusCode::NO_CONTENT {
-        let len = HeaderValue::from(extent.1 - extent.0);
+        let len = digits::value(extent.1 - extent.0);
         response.headers_mut().insert(CONTENT_LENGTH, len);
     }
     if !ask.asked.is_head() {
@@ -255,7 +265,7 @@ pub fn from_filling(
     }
     let mut response = this.head(ask, now);
     if let (false, Some(len)) = (this.gzip, filling.len) {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+        response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
     }
     if !ask.asked.is_head() {
         let (stream, len, part) = match gzip {
@@ -304,7 +314,7 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     if gzip {
         code(&mut fields);
     } else if has_body && let Some(len) = len {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(len));
+        fields.insert(CONTENT_LENGTH, digits::value(len));
     }
     *response.headers_mut() = fields;
     *response.body_mut() = if !has_body {

@@ -234,7 +234,7 @@ impl Walk {
         record.status = response.status().as_u16();
         (record.decision, record.origin_ns, record.coding) = (decision, origin_ns, coding);
         let is_head = record.method == Method::HEAD;
-        let key = Some(key::url_part(&key)).filter(|_| debug && !key.is_empty());
+        let key = (debug && !key.is_empty()).then(|| key::url_part(&key));
         let fields = response.headers_mut();
         fields.append(CACHE_STATUS.clone(), cache_status::value(&decision, key));
         tally.worker.house.via.append(fields, Version::HTTP_11);
