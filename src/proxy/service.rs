@@ -1,6 +1,6 @@
 //! The pipeline: the only place that knows the order of things.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::UPGRADE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, request};
@@ -25,7 +25,7 @@ use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, headers, invalidation, unkeyed};
+use crate::semantics::{cache_status, groups, headers, invalidation, unkeyed};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -93,6 +93,7 @@ impl Walk<'_> {
                 said_authority,
                 trusted,
                 dropped,
+                accepted: OnceLock::new(),
                 received: None,
                 expects,
             }),
@@ -204,8 +205,8 @@ impl Walk<'_> {
         let tiers = &self.worker.house.tiers;
         let coded;
         let mut entry = &found.entry;
-        if entry.gzip.is_none() && coding::is_wanted(ask, entry) {
-            coded = Box::pin(coding::add_gzip(self.worker, ask, &self.key, found)).await;
+        if let Some(missing) = coding::missing(ask, entry) {
+            coded = Box::pin(coding::add(self.worker, ask, &self.key, found, missing)).await;
             entry = &coded;
         }
         respond::from_entry(ask, tiers, entry, decision, now)
@@ -265,6 +266,9 @@ impl Walk<'_> {
             if tiers.may_hold(&url) {
                 tiers.invalidate(&url);
             }
+        }
+        for name in groups::invalidated(&ask.head.method, status, fields) {
+            tiers.invalidate_group(&self.key, &name);
         }
     }
 

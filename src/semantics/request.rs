@@ -99,6 +99,11 @@ impl Asked {
         self.is_read() || self.method == AskedMethod::Other { safe: true }
     }
 
+    /// Content is to be left as it is (RFC 9111 §5.2.1.6).
+    pub fn no_transform(&self, policy: &Policy) -> bool {
+        self.directives.no_transform && policy.client_directives != ClientDirectives::Ignore
+    }
+
     /// Where nothing stored can be used, the answer is 504 (RFC 9111 §5.2.1.7).
     pub fn only_if_cached(&self, policy: &Policy) -> bool {
         self.directives.only_if_cached && policy.client_directives != ClientDirectives::Ignore

@@ -1,7 +1,7 @@
 //! Cache-poisoned denial of service: an error that one request brought about is never what the
 //! others get. By bare sockets, looked at from both sides.
 
-use crate::support::{Ask, Larder, Origin};
+use crate::support::{Ask, Gate, Larder, Origin, SOON, eventually};
 
 /// What servers put on every answer, their error pages included (`Header always set …`).
 const ALWAYS: &str = "cache-control: public, max-age=3600";
@@ -84,6 +84,43 @@ fn an_error_that_a_request_provoked_reaches_nobody_else() {
         let again = larder.ask(&ask.target(&target));
         assert!(again.was_hit() || again.status == status, "{case}: {again:?}");
         assert_eq!(larder.get(&target).status, 200, "{case}: nor is it replaced");
+    }
+}
+
+#[test]
+fn a_failure_that_a_request_provoked_is_not_that_of_who_waits_with_it() {
+    for (case, malformed) in [("the app resets", false), ("the app answers no HTTP", true)] {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let origin = Origin::new(move |seen, reply| {
+            if seen.header("x-oversized").is_none() {
+                return reply.ok(&[ALWAYS], "page");
+            }
+            held.pass();
+            if malformed {
+                reply.raw("no HTTP at all\r\n\r\n");
+            }
+            reply.reset();
+        });
+        let larder = Larder::in_front_of(&origin);
+        let mut attacker = larder.connect();
+        attacker.send(Ask::get("/").with("X-Oversized", &"x".repeat(9000)).bytes());
+        origin.await_count(1);
+        let mut victims: Vec<_> = (0..10).map(|_| larder.connect()).collect();
+        for victim in &mut victims {
+            victim.send(Ask::get("/").bytes());
+        }
+        eventually("all to wait with it", SOON, || {
+            larder.metrics().count("larder_collapsed_requests_total", &[]) == 10
+        });
+        gate.open();
+        assert_eq!(attacker.answer("GET").status, 502, "{case}");
+        for victim in &mut victims {
+            let answer = victim.answer("GET");
+            assert_eq!((answer.status, &*answer.text()), (200, "page"), "{case}: {answer:?}");
+        }
+        let plain = origin.seen().iter().filter(|s| s.header("x-oversized").is_none()).count();
+        assert_eq!(plain, 1, "{case}: one asks for all");
     }
 }
 
@@ -183,6 +220,54 @@ fn errors_without_explicit_freshness_are_not_stored_or_for_a_moment() {
     assert_eq!(stored_errors(DATED, ttl), [404, 405, 410, 414, 501]);
     let never = "[cache]\nheuristic_errors = \"0s\"\ndefault_ttl = \"1h\"\n";
     assert_eq!(stored_errors(DATED, never), NONE);
+}
+
+#[test]
+fn the_short_guess_is_for_plain_requests_only() {
+    let origin = Origin::new(|seen, reply| {
+        let status = seen.target.trim_matches('/').parse().unwrap_or(200);
+        let fields =
+            ["last-modified: Mon, 01 Jan 2024 00:00:00 GMT", "etag: \"a\"", "content-type: x/y"];
+        reply.answer(status, &fields, "x");
+    });
+    let larder = Larder::in_front_of(&origin);
+    for (case, status, name, value) in [
+        ("oversized", 404, "X-Oversized", "x".repeat(10_000)),
+        ("not ASCII", 410, "X-Name", "\u{e9}".into()),
+        ("a path", 404, "X-Name", "../../etc/passwd".into()),
+        ("a cookie", 405, "Cookie", "id=1".into()),
+        ("a key", 404, "X-Api-Key", "1".into()),
+    ] {
+        let target = format!("/{status}/");
+        let provoked = larder.ask(&Ask::get(&target).with(name, &value)).expect(status);
+        assert!(!provoked.was_stored(), "{case}: {provoked:?}");
+        assert!(!larder.get(&target).expect(status).was_hit(), "{case}");
+        larder.admin_post("/api/purge", "{\"all\": true}").expect(200);
+    }
+    for status in [401, 403, 429, 431, 500, 503] {
+        let answer = larder.get(&format!("/{status}")).expect(status);
+        assert!(!answer.was_stored(), "{status} is never guessed at: {answer:?}");
+    }
+}
+
+#[test]
+fn a_post_that_overrides_its_method_is_stored_for_nobody() {
+    let origin = Origin::new(|seen, reply| {
+        let fields = ["cache-control: max-age=60", "content-location: /p", "content-type: x/y"];
+        let by = seen.header("x-http-method-override").or(seen.header("x_method"));
+        reply.ok(&fields, format!("{} {by:?}", seen.method));
+    });
+    let larder = Larder::in_front_of(&origin);
+    for name in ["X-HTTP-Method-Override", "X_Method"] {
+        let post = Ask::post("/p", "x").with(name, "DELETE");
+        let attack = larder.ask(&post).expect(200);
+        assert!(attack.text().contains("DELETE") && !attack.was_stored(), "{name}: {attack:?}");
+        let victim = larder.get("/p").expect(200);
+        assert_eq!(victim.text(), "GET None", "{name}: {victim:?}");
+        larder.admin_post("/api/purge", "{\"all\": true}").expect(200);
+    }
+    larder.ask(&Ask::post("/p", "x")).expect(200);
+    assert!(larder.get("/p").was_hit(), "what POST brings is kept where the origin says so");
 }
 
 #[test]

@@ -17,11 +17,14 @@
 mod support;
 
 mod admin;
+mod budget;
 mod caching;
 mod cli;
+mod codings;
 mod collapse;
 mod compression;
 mod deception;
+mod decoding;
 mod denial;
 mod directives;
 mod drain;
