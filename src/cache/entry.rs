@@ -246,8 +246,10 @@ impl Entry {
 
     /// A body of it lies in segments.
     pub fn is_segmented(&self) -> bool {
-        let bodies = [Some(&self.identity), self.gzip.as_ref()];
-        bodies.into_iter().flatten().any(|body| matches!(body, StoredBody::Segmented { .. }))
+        let coded = self.coded.iter().map(|(_, body)| body);
+        std::iter::once(&self.identity)
+            .chain(coded)
+            .any(|body| matches!(body, StoredBody::Segmented { .. }))
     }
 
     /// Where on disk its copy was written.
