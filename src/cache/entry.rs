@@ -155,9 +155,14 @@ pub struct Entry {
     forced: AtomicU64,
     /// Codings that somebody is making, by the bit of their number.
     making: AtomicU8,
+    /// Where on disk its copy was written, the smaller the older; [`Entry::NO_COPY`]: nowhere.
+    copied: AtomicU64,
 }
 
 impl Entry {
+    /// The position of an entry without a copy on disk that could grow old.
+    pub const NO_COPY: u64 = u64::MAX;
+
     /// A new entry, fetched when the purge log stood at `position`.
     pub fn new(stored: Stored, fields: Fields, identity: StoredBody, position: u64) -> Self {
         let decodes = fields.decodable(&stored);
@@ -173,6 +178,7 @@ impl Entry {
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(0),
             making: AtomicU8::new(0),
+            copied: AtomicU64::new(Self::NO_COPY),
         }
     }
 
@@ -192,6 +198,7 @@ impl Entry {
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(self.forced.load(Ordering::Relaxed)),
             making: AtomicU8::new(0),
+            copied: AtomicU64::new(Self::NO_COPY),
         }
     }
 
@@ -235,6 +242,30 @@ impl Entry {
     pub fn claim_coding(&self, coding: Coding) -> bool {
         let bit = 1 << coding as u8;
         self.making.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// A body of it lies in segments.
+    pub fn is_segmented(&self) -> bool {
+        let coded = self.coded.iter().map(|(_, body)| body);
+        std::iter::once(&self.identity)
+            .chain(coded)
+            .any(|body| matches!(body, StoredBody::Segmented { .. }))
+    }
+
+    /// Where on disk its copy was written.
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
+    }
+
+    /// Its copy on disk was written at `position`.
+    pub fn set_copied(&self, position: u64) {
+        self.copied.store(position, Ordering::Relaxed);
+    }
+
+    /// Takes the copy written at `position` off, to be written again: true for the first caller.
+    pub fn claim_copy(&self, position: u64) -> bool {
+        let (no_copy, order) = (Self::NO_COPY, Ordering::Relaxed);
+        self.copied.compare_exchange(position, no_copy, order, order).is_ok()
     }
 
     /// Memory that the entry takes, in bytes.

@@ -2,6 +2,12 @@
 //!
 //! A copy counts only if no purge is newer than its fetch (D7); that is decided here, once, for
 //! whatever tier it came from.
+//!
+//! - `hot`: what is asked for in memory is kept on disk, too.
+//! - `incomplete`: entries of which a part is missing.
+
+mod hot;
+mod incomplete;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +16,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use crate::cache::codec;
-use crate::cache::disk::{Disk, DiskState, OnDisk, Put};
+use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
 use crate::semantics::coding::Coding;
 use crate::semantics::{key, language, vary};
@@ -89,18 +96,20 @@ pub struct Tiers {
     pub purges: PurgeLog,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
+    incomplete: Incomplete,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        Self { memory, disk, purges, variant_lists: tokio::sync::Mutex::default(), metrics }
+        let (variant_lists, incomplete) = Default::default();
+        Self { memory, disk, purges, variant_lists, incomplete, metrics }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
     pub fn peek(&self, primary: &[u8], request: &HeaderMap) -> Option<Found> {
-        match self.memory.get(primary)? {
+        let found = match self.memory.get(primary)? {
             Slot::Entry(entry) => self.checked(primary, entry, None),
             Slot::Variants(list) => {
                 let variant = variant_key(primary, &list.names, list.generation, request);
@@ -108,7 +117,11 @@ impl Tiers {
                 self.checked(&variant, entry, Some(variant.clone()))
             }
             Slot::Segment(_) => None,
+        }?;
+        if found.entry.copied() < self.disk.old_before() {
+            hot::keep(self, primary, &found);
         }
+        Some(found)
     }
 
     /// What is stored under `primary` for a request with the header fields `request`; `languages`:
@@ -156,16 +169,38 @@ impl Tiers {
         if !self.disk.may_contain(key) {
             return None;
         }
-        let slot = self.read(key).await?;
+        let changes = self.disk.changes(key);
+        let copy = self.disk.load(key, || self.memory.contains(key)).await;
+        // Whoever shared the read may have been faster.
+        if let Some(slot) = self.memory.get(key) {
+            return Some(slot);
+        }
+        let copy = copy?;
+        let slot = self.decode(key, &copy)?;
         self.memory.insert(Bytes::copy_from_slice(key), slot.clone());
+        // A newer copy may have come in meanwhile, and this one have taken its place in memory. Its
+        // record tells until it is on disk, and then there was a change: in this order.
+        let superseded = match &slot {
+            Slot::Entry(entry) => {
+                self.purges.verdict(key, entry.position, entry.checked_to()) == Verdict::Purged
+            }
+            Slot::Variants(_) | Slot::Segment(_) => false,
+        };
+        if superseded || self.disk.changes(key) != changes {
+            self.memory.remove(key);
+        }
         Some(slot)
     }
 
-    /// A slot from the disk; what does not decode counts as missing.
-    async fn read(&self, key: &[u8]) -> Option<Slot> {
-        let bytes = self.disk.load(key).await?;
-        match codec::decode(&bytes) {
-            Ok(slot) => Some(slot),
+    /// A slot as it lies on disk; what does not decode counts as missing.
+    fn decode(&self, key: &[u8], copy: &DiskCopy<'_>) -> Option<Slot> {
+        match codec::decode(&copy.value) {
+            Ok(slot) => {
+                if let Slot::Entry(entry) = &slot {
+                    entry.set_copied(copy.position);
+                }
+                Some(slot)
+            }
             Err(error) => {
                 tracing::debug!(%error, "a stored response was thrown away");
                 self.metrics.disk.corrupt.inc();
@@ -176,6 +211,10 @@ impl Tiers {
     }
 
     fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
+        if entry.is_segmented() && self.incomplete.contains(&entry.id) {
+            self.remove(key);
+            return None;
+        }
         let position = self.purges.position();
         if entry.checked_to() >= position {
             return Some(Found { entry, stale: false, variant });
@@ -278,15 +317,7 @@ impl Tiers {
     /// `store_wait`; past that it stays in memory only.
     pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
         for ToDisk { key, slot, ticket } in to_disk {
-            let purges = self.purges.clone();
-            let on_disk = ticket.map(|ticket| {
-                let retire = move |written: bool| {
-                    if written {
-                        purges.retire(ticket);
-                    }
-                };
-                Box::new(retire) as OnDisk
-            });
+            let on_disk = hot::on_disk(self, &slot, ticket);
             self.write(key, &slot, on_disk).await;
         }
     }
@@ -299,6 +330,12 @@ impl Tiers {
             Ok(bytes) => self.disk.put(key, bytes, on_disk).await == Put::Queued,
             Err(_) => false,
         }
+    }
+
+    /// A segment of the entry `id` is in no tier any more: the next request for it is a miss. (What
+    /// is under way breaks off; whoever can get the segment elsewhere need not say so.)
+    pub fn lost_part(&self, id: &EntryId) {
+        self.incomplete.insert(id);
     }
 
     /// Forgets what lies at `key`.
@@ -348,7 +385,8 @@ impl Tiers {
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }
-        let Some(Slot::Segment(bytes)) = self.read(&key).await else { return None };
+        let copy = self.disk.load(&key, || false).await?;
+        let Some(Slot::Segment(bytes)) = self.decode(&key, &copy) else { return None };
         if in_memory {
             self.memory.insert(key, Slot::Segment(bytes.clone()));
         }
@@ -368,7 +406,7 @@ impl Tiers {
 
     /// True where a body of `len` bytes can be kept whole.
     pub fn can_keep(&self, len: u64) -> bool {
-        self.has_disk() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
+        self.has_disk() || len <= self.memory.capacity() / 4
     }
 
     /// Ends the disk tier within `deadline`; nothing is looked up or stored any more.
@@ -388,3 +426,6 @@ pub fn variant_key(
     vary::selecting_values(names, request, &mut values);
     key::variant(primary, generation, &values)
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,8 @@ pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
         fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
     }
     via.append(&mut fields, ask.head.version);
-    headers::forwarded::write(&mut fields, ask.conn.peer, ask.trusted, &ask.client());
-    if let Ok(host) = HeaderValue::from_str(&ask.authority) {
+    headers::forwarded::write(&mut fields, ask.conn.peer, ask.is_trusted(), &ask.client());
+    if let Ok(host) = HeaderValue::from_str(ask.authority()) {
         fields.insert(HOST, host);
     }
     if let MaxForwards::Forward(left) = max_forwards(&ask.head.method, &ask.head.headers) {

@@ -21,7 +21,7 @@ use crate::semantics::cache_control::ResponseDirectives;
 use crate::semantics::decision::{Decision, Outcome};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{encoding, headers, range};
+use crate::semantics::{digits, encoding, headers, range};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -79,7 +79,7 @@ pub fn from_entry(
         };
     }
     if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
-        let len = HeaderValue::from(extent.1 - extent.0);
+        let len = digits::value(extent.1 - extent.0);
         response.headers_mut().insert(CONTENT_LENGTH, len);
     }
     if !ask.asked.is_head() {
@@ -165,7 +165,7 @@ pub fn from_filling(
     }
     let mut response = this.head(ask, now);
     if let (Form::AsSent, Some(len)) = (form, filling.len) {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+        response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
     }
     if !ask.asked.is_head() {
         let (stream, len, part) = match (form, &filling.coded) {
@@ -204,7 +204,7 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let form = form_of_private(ask, status, &mut fields, len);
     form.fit(&mut fields);
     if let (Form::AsSent, true, Some(len)) = (form, has_body, len) {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(len));
+        fields.insert(CONTENT_LENGTH, digits::value(len));
     }
     *response.headers_mut() = fields;
     *response.body_mut() = match form {

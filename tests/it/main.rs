@@ -17,6 +17,7 @@
 mod support;
 
 mod admin;
+mod budget;
 mod caching;
 mod cli;
 mod codings;
