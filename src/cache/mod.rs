@@ -4,7 +4,8 @@
 //! - [`entry`]: a stored response; [`codec`]: the same as bytes.
 //! - [`memory`] and [`disk`]: the tiers; [`hash`]: the keyed hasher of both.
 //! - [`flight`]: one fetch per object, streamed to all who want it.
-//! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for.
+//! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for;
+//!   [`searches`]: what lies under a query that stands for others.
 
 pub mod codec;
 pub mod disk;
@@ -13,5 +14,6 @@ pub mod flight;
 pub mod hash;
 pub mod memory;
 pub mod purge;
+pub mod searches;
 pub mod tiers;
 pub mod uncacheable;

@@ -40,12 +40,11 @@ pub async fn add_gzip(
     let Ok(Ok(gzip)) = coded else { return entry.clone() };
     worker.house.metrics.cache.compressed.inc();
     // A newer response may have been stored meanwhile: it must not be replaced by this one.
-    let latest = worker.house.tiers.peek(primary, &ask.head.headers);
-    if !latest.is_some_and(|latest| Arc::ptr_eq(&latest.entry, entry)) {
-        return entry.clone();
-    }
     let key = found.variant.clone().unwrap_or_else(|| Bytes::copy_from_slice(primary));
     let tiers = worker.house.tiers.clone();
+    if !tiers.holds(&key, entry) {
+        return entry.clone();
+    }
     match tiers.admit(key, entry.with_gzip(StoredBody::Inline(gzip))) {
         Ok((entry, to_disk)) => {
             tokio::spawn(async move { tiers.write_behind([to_disk]).await });

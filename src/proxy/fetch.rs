@@ -132,18 +132,20 @@ async fn lead_or_follow(
             flight.head().await
         };
         match head {
-            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed)? {
-                Used::Answer(answer) => return Ok(*answer),
-                Used::OtherVariant(names, generation) => {
-                    wanted.varies = Some((names, generation));
-                    wanted.stale = None;
-                    wanted.fwd = Fwd::VaryMiss;
+            Head::Shared(shared) => {
+                match use_shared(worker, ask, primary, &shared, &wanted, collapsed)? {
+                    Used::Answer(answer) => return Ok(*answer),
+                    Used::OtherVariant(names, generation) => {
+                        wanted.varies = Some((names, generation));
+                        wanted.stale = None;
+                        wanted.fwd = Fwd::VaryMiss;
+                    }
+                    Used::AskAgain => match receive(private.take()).await {
+                        Some(private) => return Ok(passed(ask, private, &wanted)),
+                        None => known = Some("not-shared"),
+                    },
                 }
-                Used::AskAgain => match receive(private.take()).await {
-                    Some(private) => return Ok(passed(ask, private, &wanted)),
-                    None => known = Some("origin-error"),
-                },
-            },
+            }
             Head::Released(reason) => {
                 if let Some(private) = receive(private.take()).await {
                     return Ok(passed(ask, private, &wanted));
@@ -285,6 +287,7 @@ enum Used {
 fn use_shared(
     worker: &Arc<Worker>,
     ask: &Ask,
+    primary: &[u8],
     shared: &Shared,
     wanted: &Wanted,
     collapsed: bool,
@@ -293,6 +296,14 @@ fn use_shared(
     let now = clock::now();
     let answer = match shared {
         Shared::Filling(filling) => {
+            // One flight validates what lies under an alias for all its URLs: is it theirs still?
+            let place = &filling.place;
+            if collapsed
+                && *place != primary
+                && tiers.searches.alias(primary).as_ref() != Some(place)
+            {
+                return Ok(Used::AskAgain);
+            }
             if collapsed && let Some(other) = mismatch(ask, filling) {
                 return Ok(other);
             }
