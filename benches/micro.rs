@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -228,6 +228,8 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
         said_authority: None,
         trusted: false,
         dropped: false,
+        accepted: OnceLock::new(),
         received: None,
+        expects: None,
     })
 }

@@ -2,6 +2,10 @@
 //!
 //! A copy counts only if no purge is newer than its fetch (D7); that is decided here, once, for
 //! whatever tier it came from.
+//!
+//! - `hot`: what is asked for in memory is kept on disk, too.
+
+mod hot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +14,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use crate::cache::codec;
-use crate::cache::disk::{Disk, DiskState, OnDisk, Put};
+use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
 use crate::cache::searches::Searches;
 use crate::observe::metrics::Metrics;
+use crate::semantics::coding::Coding;
 use crate::semantics::{key, language, vary};
 
 /// What a lookup found.
@@ -43,12 +48,21 @@ pub struct Found {
 
 /// Which of an entry's bodies a segment belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Part {
     /// The body as the origin sent it.
-    Identity = 0,
-    /// The same gzipped.
-    Gzip = 1,
+    Identity,
+    /// The same as Larder has coded it.
+    Coded(Coding),
+}
+
+impl Part {
+    /// Its number in the keys of its segments.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Identity => 0,
+            Self::Coded(coding) => coding as u8,
+        }
+    }
 }
 
 /// Something that lookups find already and that the disk has yet to get.
@@ -94,7 +108,7 @@ impl Tiers {
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
     pub fn peek(&self, primary: &[u8], request: &HeaderMap) -> Option<Found> {
-        match self.memory.get(primary)? {
+        let found = match self.memory.get(primary)? {
             Slot::Entry(entry) => self.checked(primary, entry, None),
             Slot::Variants(list) => {
                 let variant = variant_key(primary, &list.names, list.generation, request);
@@ -102,7 +116,11 @@ impl Tiers {
                 self.checked(&variant, entry, Some(variant.clone()))
             }
             Slot::Segment(_) => None,
+        }?;
+        if found.entry.copied() < self.disk.old_before() {
+            hot::keep(self, primary, &found);
         }
+        Some(found)
     }
 
     /// What is stored under `primary` for a request with the header fields `request`; `languages`:
@@ -151,9 +169,12 @@ impl Tiers {
         self.checked(&variant, entry, Some(variant.clone()))
     }
 
-    /// Whether exactly `entry` lies at `key`, in memory.
-    pub fn holds(&self, key: &[u8], entry: &Arc<Entry>) -> bool {
-        matches!(self.memory.get(key), Some(Slot::Entry(held)) if Arc::ptr_eq(&held, entry))
+    /// The response that lies at exactly `key` in memory, whatever the purge log says of it.
+    pub fn held(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        match self.memory.get(key)? {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Variants(_) | Slot::Segment(_) => None,
+        }
     }
 
     /// Is anything stored for the URL of `primary`, as far as can be told without reading?
@@ -168,16 +189,38 @@ impl Tiers {
         if !self.disk.may_contain(key) {
             return None;
         }
-        let slot = self.read(key).await?;
+        let changes = self.disk.changes(key);
+        let copy = self.disk.load(key, || self.memory.contains(key)).await;
+        // Whoever shared the read may have been faster.
+        if let Some(slot) = self.memory.get(key) {
+            return Some(slot);
+        }
+        let copy = copy?;
+        let slot = self.decode(key, &copy)?;
         self.memory.insert(Bytes::copy_from_slice(key), slot.clone());
+        // A newer copy may have come in meanwhile, and this one have taken its place in memory. Its
+        // record tells until it is on disk, and then there was a change: in this order.
+        let superseded = match &slot {
+            Slot::Entry(entry) => {
+                self.purges.verdict(key, entry.position, entry.checked_to()) == Verdict::Purged
+            }
+            Slot::Variants(_) | Slot::Segment(_) => false,
+        };
+        if superseded || self.disk.changes(key) != changes {
+            self.memory.remove(key);
+        }
         Some(slot)
     }
 
-    /// A slot from the disk; what does not decode counts as missing.
-    async fn read(&self, key: &[u8]) -> Option<Slot> {
-        let bytes = self.disk.load(key).await?;
-        match codec::decode(&bytes) {
-            Ok(slot) => Some(slot),
+    /// A slot as it lies on disk; what does not decode counts as missing.
+    fn decode(&self, key: &[u8], copy: &DiskCopy<'_>) -> Option<Slot> {
+        match codec::decode(&copy.value) {
+            Ok(slot) => {
+                if let Slot::Entry(entry) = &slot {
+                    entry.set_copied(copy.position);
+                }
+                Some(slot)
+            }
             Err(error) => {
                 tracing::debug!(%error, "a stored response was thrown away");
                 self.metrics.disk.corrupt.inc();
@@ -290,15 +333,7 @@ impl Tiers {
     /// `store_wait`; past that it stays in memory only.
     pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
         for ToDisk { key, slot, ticket } in to_disk {
-            let purges = self.purges.clone();
-            let on_disk = ticket.map(|ticket| {
-                let retire = move |written: bool| {
-                    if written {
-                        purges.retire(ticket);
-                    }
-                };
-                Box::new(retire) as OnDisk
-            });
+            let on_disk = hot::on_disk(self, &slot, ticket);
             self.write(key, &slot, on_disk).await;
         }
     }
@@ -310,6 +345,16 @@ impl Tiers {
         match codec::encode(slot) {
             Ok(bytes) => self.disk.put(key, bytes, on_disk).await == Put::Queued,
             Err(_) => false,
+        }
+    }
+
+    /// Forgets the entry `id`, of which a part turned out to be missing, if that is what lies at
+    /// `key`: the next request for it is a miss.
+    pub async fn forget(&self, key: &[u8], id: &EntryId) {
+        if let Some(Slot::Entry(entry)) = self.slot(key).await
+            && entry.id == *id
+        {
+            self.remove(key);
         }
     }
 
@@ -345,7 +390,7 @@ impl Tiers {
         bytes: Bytes,
         in_memory: bool,
     ) -> bool {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         let slot = Slot::Segment(bytes);
         if in_memory {
             self.memory.insert(key.clone(), slot.clone());
@@ -361,11 +406,12 @@ impl Tiers {
         index: u32,
         in_memory: bool,
     ) -> Option<Bytes> {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }
-        let Some(Slot::Segment(bytes)) = self.read(&key).await else { return None };
+        let copy = self.disk.load(&key, || false).await?;
+        let Some(Slot::Segment(bytes)) = self.decode(&key, &copy) else { return None };
         if in_memory {
             self.memory.insert(key, Slot::Segment(bytes.clone()));
         }
@@ -385,7 +431,7 @@ impl Tiers {
 
     /// True where a body of `len` bytes can be kept whole.
     pub fn can_keep(&self, len: u64) -> bool {
-        self.has_disk() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
+        self.has_disk() || len <= self.memory.capacity() / 4
     }
 
     /// Ends the disk tier within `deadline`; nothing is looked up or stored any more.
@@ -405,3 +451,6 @@ pub fn variant_key(
     vary::selecting_values(names, request, &mut values);
     key::variant(primary, generation, &values)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
 //! One request as it walks through the house.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, request};
+use tokio::sync::Notify;
 
 use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
@@ -34,8 +35,12 @@ pub struct Ask {
     pub trusted: bool,
     /// A field was dropped that is no part of the key ([`crate::semantics::unkeyed`]).
     pub dropped: bool,
+    /// [`Self::accepted`], once it was asked for.
+    pub accepted: OnceLock<Accepted>,
     /// Body bytes that the client has sent, where there are any.
     pub received: Option<Arc<AtomicU64>>,
+    /// The client waits to be told before it sends its body: told when the origin says so.
+    pub expects: Option<Arc<Notify>>,
 }
 
 impl Ask {
@@ -45,8 +50,27 @@ impl Ask {
         ClientView { scheme: self.scheme, authority: authority.into() }
     }
 
-    /// The client takes gzip, and would not mind: a part is asked for in the origin's coding.
-    pub fn takes_gzip(&self) -> bool {
-        !self.asked.has_range && Accepted::of(&self.head.headers).prefers(Coding::Gzip)
+    /// What the client takes.
+    pub fn accepted(&self) -> Accepted {
+        *self.accepted.get_or_init(|| Accepted::of(&self.head.headers))
+    }
+
+    /// The coding that the client gets of those which Larder makes and `made` likes. None where a
+    /// part is asked for: that is one of what the origin sent.
+    pub fn coding(&self, made: impl Fn(Coding) -> bool) -> Option<Coding> {
+        if self.asked.has_range || self.asked.no_transform(&self.view.policy) {
+            return None;
+        }
+        let codings = &self.view.snapshot.compression.codings;
+        let mut made = codings.iter().copied().filter(|coding| made(*coding)).peekable();
+        made.peek()?;
+        self.accepted().best(made)
+    }
+
+    /// The client cannot take content that the origin has put in `coding`, and may have it without.
+    pub fn must_decode(&self, coding: Coding) -> bool {
+        self.view.snapshot.compression.max_decoded > 0
+            && !self.asked.no_transform(&self.view.policy)
+            && !self.accepted().can_take(coding)
     }
 }

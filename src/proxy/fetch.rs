@@ -118,7 +118,7 @@ async fn lead_or_follow(
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
                 let relay = Relay::open(worker, ask).await;
-                let private = launch(worker, ask, primary, &wanted, fill, relay);
+                let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
             }
             Joined::Follower(flight) => {
@@ -184,7 +184,7 @@ fn launch(
     primary: &[u8],
     wanted: &Wanted,
     fill: Fill<Shared>,
-    relay: Option<Relay>,
+    relay: Option<&Relay>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
     let via = &worker.house.via;
@@ -193,8 +193,8 @@ fn launch(
         let fields = forward::fields_to_fill(ask, via, stored);
         let method = if ask.asked.is_head() { Method::HEAD } else { Method::GET };
         let mut request = forward::request(ask, method, fields, RequestBody::Empty);
-        if let Some(relay) = relay.clone() {
-            relay.attach(&mut request);
+        if let Some(relay) = relay {
+            relay.clone().attach(&mut request);
         }
         request
     };
@@ -221,7 +221,7 @@ fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
         forced: false,
-        gzip: ask.takes_gzip(),
+        coding: ask.coding(|_| true),
         origin_codes: false,
         stale: None,
     }

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
+use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
 use crate::semantics::search::Variance;
 use crate::semantics::stored::Stored;
@@ -62,8 +63,8 @@ pub struct Filling {
     pub compressible: bool,
     /// The body as the origin sends it.
     pub identity: Arc<Stream>,
-    /// The same gzipped, if the leader's client takes it.
-    pub gzip: Option<Arc<Stream>>,
+    /// The same in the coding that the leader's client gets, if there is one.
+    pub coded: Option<(Coding, Arc<Stream>)>,
     /// The primary key under which it is stored.
     pub place: Bytes,
     /// Names the segments.
@@ -119,8 +120,8 @@ pub struct Plan {
     pub request_fields: HeaderMap,
     /// A client's own directives forced this fetch.
     pub forced: bool,
-    /// The leader's client takes gzip.
-    pub gzip: bool,
+    /// What the leader's client gets where Larder makes it.
+    pub coding: Option<Coding>,
     /// The origin has answered for this URL in codings of its own.
     pub origin_codes: bool,
     /// The stored response that is validated.
@@ -363,7 +364,8 @@ impl Arrived {
 /// By what the response was selected. Larder answers for Accept-Encoding itself where it makes the
 /// codings, unless the origin makes some of this URL's.
 fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
-    let negotiates = compressible && plan.view.gzip && !plan.origin_codes;
+    let negotiates =
+        compressible && !plan.view.snapshot.compression.codings.is_empty() && !plan.origin_codes;
     let VaryRule::On(names) = vary::parse(fields, negotiates) else { return None };
     let mut values = Vec::with_capacity(64);
     vary::selecting_values(&names, &plan.request_fields, &mut values);
@@ -400,10 +402,8 @@ async fn fill_body(
     }
     let len = body.size_hint().exact();
     let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
-    let coded = plan.gzip
-        && plan.view.gzip
-        && compressible
-        && len.is_none_or(|len| len >= snapshot.compression.min_size);
+    let worth_it = compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
+    let coding = plan.coding.filter(|_| worth_it);
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
@@ -421,8 +421,8 @@ async fn fill_body(
         stored,
         len,
         compressible,
-        identity: Stream::new(window, true),
-        gzip: coded.then(|| Stream::new(window, true)),
+        identity: fill.stream(window, true),
+        coded: coding.map(|coding| (coding, fill.stream(window, true))),
         id: entry_id(),
         segmented,
         varies: varies(plan, &origin_fields, compressible),
@@ -450,14 +450,14 @@ async fn fill_body(
 
 impl Filling {
     fn end(&self, end: &End) {
-        if let Some(gzip) = &self.gzip {
-            gzip.end(end.clone());
+        if let Some((_, coded)) = &self.coded {
+            coded.end(end.clone());
         }
         self.identity.end(end.clone());
     }
 
     pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.gzip.as_ref().map_or(0, |gzip| gzip.readers())
+        self.identity.readers() + self.coded.as_ref().map_or(0, |(_, coded)| coded.readers())
     }
 }
 

@@ -23,6 +23,7 @@ pub mod fill;
 pub mod forward;
 pub mod interim;
 mod pump;
+mod represent;
 pub mod respond;
 pub mod segments;
 pub mod service;

@@ -1,6 +1,6 @@
 //! The pipeline: the only place that knows the order of things.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::UPGRADE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, request};
@@ -73,7 +73,9 @@ impl Walk<'_> {
             return Err(Box::new((fault.into(), head)));
         }
         let view = self.worker.view();
-        let upgrade = asked_upgrade(&head.headers);
+        let upgrade = asked_upgrade(&head).filter(|_| !has_body);
+        let expects = (has_body && http_request::expects_continue(&head.headers, head.version))
+            .then(Arc::default);
         headers::strip_hop_by_hop(&mut head.headers);
         // Before anything is judged by them: what is keyed must be what is forwarded.
         let dropped = upgrade.is_none()
@@ -91,7 +93,9 @@ impl Walk<'_> {
                 said_authority,
                 trusted,
                 dropped,
+                accepted: OnceLock::new(),
                 received: None,
+                expects,
             }),
             Err(error) => {
                 if matches!(error, ProxyError::BadRequest { .. }) {
@@ -201,8 +205,8 @@ impl Walk<'_> {
         let tiers = &self.worker.house.tiers;
         let coded;
         let mut entry = &found.entry;
-        if entry.gzip.is_none() && coding::is_wanted(ask, entry) {
-            coded = Box::pin(coding::add_gzip(self.worker, ask, &self.key, found)).await;
+        if let Some(missing) = coding::missing(ask, entry) {
+            coded = Box::pin(coding::add(self.worker, ask, &self.key, found, missing)).await;
             entry = &coded;
         }
         respond::from_entry(ask, tiers, entry, decision, now)
@@ -228,7 +232,7 @@ impl Walk<'_> {
         }
         let mut too_large = None;
         let body = if ask.asked.has_body {
-            let upload = Upload::new(incoming, limit);
+            let upload = Upload::new(incoming, limit, ask.expects.clone());
             ask.received = Some(upload.received());
             too_large = Some(upload.too_large());
             RequestBody::stream(upload)
@@ -310,9 +314,13 @@ struct Addressed {
 }
 
 /// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
-/// none: what would be behind it could not be looked at.
-fn asked_upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
-    if !fields.contains_key(UPGRADE) || !headers::hop_by_hop::connection_has(fields, "upgrade") {
+/// none: what would be behind it could not be looked at. HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
+fn asked_upgrade(head: &request::Parts) -> Option<HeaderValue> {
+    let fields = &head.headers;
+    if head.version != Version::HTTP_11
+        || !fields.contains_key(UPGRADE)
+        || !headers::hop_by_hop::connection_has(fields, "upgrade")
+    {
         return None;
     }
     let lines = fields.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::HOST;
+use http::header::{EXPECT, HOST};
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::cache_control::RequestDirectives;
@@ -97,6 +97,11 @@ impl Asked {
     /// Safe (RFC 9110 §9.2.1): changes nothing at the origin.
     pub fn is_safe(&self) -> bool {
         self.is_read() || self.method == AskedMethod::Other { safe: true }
+    }
+
+    /// Content is to be left as it is (RFC 9111 §5.2.1.6).
+    pub fn no_transform(&self, policy: &Policy) -> bool {
+        self.directives.no_transform && policy.client_directives != ClientDirectives::Ignore
     }
 
     /// Where nothing stored can be used, the answer is 504 (RFC 9111 §5.2.1.7).
@@ -209,6 +214,15 @@ fn host(headers: &HeaderMap, version: Version) -> Result<Cow<'_, str>, BadReques
     }
     let text = std::str::from_utf8(line.as_bytes()).map_err(|_| BadRequest::HostInvalid)?;
     authority::parse(text).ok_or(BadRequest::HostInvalid)
+}
+
+/// The client wants to hear 100 before it sends its body (RFC 9110 §10.1.1).
+pub fn expects_continue(headers: &HeaderMap, version: Version) -> bool {
+    let asks = |line: &http::HeaderValue| {
+        let mut members = line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        members.any(|member| member.eq_ignore_ascii_case(b"100-continue"))
+    };
+    version == Version::HTTP_11 && headers.get_all(EXPECT).iter().any(asks)
 }
 
 /// What Max-Forwards asks of an intermediary (RFC 9110 §7.6.2).

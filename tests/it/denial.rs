@@ -186,6 +186,54 @@ fn errors_without_explicit_freshness_are_not_stored_or_for_a_moment() {
 }
 
 #[test]
+fn the_short_guess_is_for_plain_requests_only() {
+    let origin = Origin::new(|seen, reply| {
+        let status = seen.target.trim_matches('/').parse().unwrap_or(200);
+        let fields =
+            ["last-modified: Mon, 01 Jan 2024 00:00:00 GMT", "etag: \"a\"", "content-type: x/y"];
+        reply.answer(status, &fields, "x");
+    });
+    let larder = Larder::in_front_of(&origin);
+    for (case, status, name, value) in [
+        ("oversized", 404, "X-Oversized", "x".repeat(10_000)),
+        ("not ASCII", 410, "X-Name", "\u{e9}".into()),
+        ("a path", 404, "X-Name", "../../etc/passwd".into()),
+        ("a cookie", 405, "Cookie", "id=1".into()),
+        ("a key", 404, "X-Api-Key", "1".into()),
+    ] {
+        let target = format!("/{status}/");
+        let provoked = larder.ask(&Ask::get(&target).with(name, &value)).expect(status);
+        assert!(!provoked.was_stored(), "{case}: {provoked:?}");
+        assert!(!larder.get(&target).expect(status).was_hit(), "{case}");
+        larder.admin_post("/api/purge", "{\"all\": true}").expect(200);
+    }
+    for status in [401, 403, 429, 431, 500, 503] {
+        let answer = larder.get(&format!("/{status}")).expect(status);
+        assert!(!answer.was_stored(), "{status} is never guessed at: {answer:?}");
+    }
+}
+
+#[test]
+fn a_post_that_overrides_its_method_is_stored_for_nobody() {
+    let origin = Origin::new(|seen, reply| {
+        let fields = ["cache-control: max-age=60", "content-location: /p", "content-type: x/y"];
+        let by = seen.header("x-http-method-override").or(seen.header("x_method"));
+        reply.ok(&fields, format!("{} {by:?}", seen.method));
+    });
+    let larder = Larder::in_front_of(&origin);
+    for name in ["X-HTTP-Method-Override", "X_Method"] {
+        let post = Ask::post("/p", "x").with(name, "DELETE");
+        let attack = larder.ask(&post).expect(200);
+        assert!(attack.text().contains("DELETE") && !attack.was_stored(), "{name}: {attack:?}");
+        let victim = larder.get("/p").expect(200);
+        assert_eq!(victim.text(), "GET None", "{name}: {victim:?}");
+        larder.admin_post("/api/purge", "{\"all\": true}").expect(200);
+    }
+    larder.ask(&Ask::post("/p", "x")).expect(200);
+    assert!(larder.get("/p").was_hit(), "what POST brings is kept where the origin says so");
+}
+
+#[test]
 fn larder_s_own_refusals_are_never_stored() {
     let mut origin = Origin::serving(&["cache-control: max-age=60"], "page");
     let larder = Larder::with(&origin, "[limits]\nhead_size = \"8KiB\"\nuri_size = \"1KiB\"\n");
