@@ -20,6 +20,7 @@ use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::searches::Searches;
 use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
 use crate::semantics::coding::Coding;
@@ -44,7 +45,7 @@ pub struct Found {
     pub entry: Arc<Entry>,
     /// A soft purge made it stale.
     pub stale: bool,
-    /// The key of the variant; `None`: it lies at the primary key.
+    /// The key of the variant, or alias (No-Vary-Search); `None`: it lies at the primary key.
     pub variant: Option<Bytes>,
 }
 
@@ -94,6 +95,8 @@ pub struct Tiers {
     pub disk: Disk,
     /// What was invalidated.
     pub purges: PurgeLog,
+    /// Where responses lie because of No-Vary-Search.
+    pub searches: Searches,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
     incomplete: Incomplete,
@@ -103,8 +106,8 @@ pub struct Tiers {
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        let (variant_lists, incomplete) = Default::default();
-        Self { memory, disk, purges, variant_lists, incomplete, metrics }
+        let (searches, variant_lists, incomplete) = Default::default();
+        Self { memory, disk, purges, searches, variant_lists, incomplete, metrics }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
@@ -125,8 +128,21 @@ impl Tiers {
     }
 
     /// What is stored under `primary` for a request with the header fields `request`; `languages`:
-    /// also what was fetched for another Accept-Language, where it fits.
+    /// also what was fetched for another Accept-Language, where it fits. And what was fetched for
+    /// another query, where that makes no difference.
     pub async fn lookup(&self, primary: &[u8], request: &HeaderMap, languages: bool) -> Lookup {
+        let own = self.lookup_at(primary, request, languages).await;
+        if matches!(own, Lookup::Missing { .. })
+            && let Some(alias) = self.searches.alias(primary)
+            && let Lookup::Found(mut found) = self.lookup_at(&alias, request, languages).await
+        {
+            found.variant.get_or_insert(alias);
+            return Lookup::Found(found);
+        }
+        own
+    }
+
+    async fn lookup_at(&self, primary: &[u8], request: &HeaderMap, languages: bool) -> Lookup {
         let variants = match self.slot(primary).await {
             Some(Slot::Entry(entry)) => {
                 return self
@@ -155,6 +171,14 @@ impl Tiers {
     async fn variant(&self, variant: Bytes) -> Option<Found> {
         let Some(Slot::Entry(entry)) = self.slot(&variant).await else { return None };
         self.checked(&variant, entry, Some(variant.clone()))
+    }
+
+    /// The response that lies at exactly `key` in memory, whatever the purge log says of it.
+    pub fn held(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        match self.memory.get(key)? {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Variants(_) | Slot::Segment(_) => None,
+        }
     }
 
     /// Is anything stored for the URL of `primary`, as far as can be told without reading?
@@ -345,10 +369,15 @@ impl Tiers {
     }
 
     /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
-    /// included, are not used any more, nor is what is being fetched now.
-    pub fn invalidate(&self, url: &[u8]) {
-        self.purges.invalidate(key::url_part(url));
-        self.remove(url);
+    /// included, are not used any more, nor is what is being fetched now. Recorded only where
+    /// there may be a copy, or, with `filling`, where one may be coming in.
+    pub fn invalidate(&self, url: &[u8], filling: bool) {
+        for url in [Some(Bytes::copy_from_slice(url)), self.searches.alias(url)].iter().flatten() {
+            if filling || self.may_hold(url) {
+                self.purges.invalidate(key::url_part(url));
+                self.remove(url);
+            }
+        }
     }
 
     /// The same of all that belongs to the group `name` on the origin of `primary` (RFC 9875).

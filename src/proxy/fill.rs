@@ -22,10 +22,11 @@ use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
+use crate::semantics::search::Variance;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{date, encoding, guard, headers, storable, validation, vary, withheld};
+use crate::semantics::{date, encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a flight shares with all who wait for it.
@@ -64,6 +65,8 @@ pub struct Filling {
     pub identity: Arc<Stream>,
     /// The same in the coding that the leader's client gets, if there is one.
     pub coded: Option<(Coding, Arc<Stream>)>,
+    /// The primary key under which it is stored.
+    pub place: Bytes,
     /// Names the segments.
     pub id: EntryId,
     /// The body is stored in segments as it arrives.
@@ -255,6 +258,16 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     let new = entry.refreshed(stored, fields, arrived.position);
     let tiers = &plan.worker.house.tiers;
     let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    if key::is_search_alias(&key)
+        && !Variance::of(&merged).is_some_and(|variance| {
+            key.starts_with(&tiers.searches.place(&plan.primary, variance, random()))
+        })
+    {
+        // It no longer stands for other queries.
+        tiers.remove(&key);
+        tell(Arc::new(new));
+        return true;
+    }
     match tiers.admit(key, new) {
         Ok((new, to_disk)) => {
             tell(new);
@@ -394,7 +407,15 @@ async fn fill_body(
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
+    let place = match Variance::of(&origin_fields) {
+        Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
+        None => plan.primary.clone(),
+    };
+    if place != plan.primary && tiers.may_hold(&plan.primary) {
+        tiers.remove(&plan.primary); // it would be found first
+    }
     let filling = Filling {
+        place,
         fields: Fields::copied(&origin_fields),
         withheld,
         stored,

@@ -208,10 +208,9 @@ impl Walk {
 
     fn invalidate(&self, ask: &Ask, status: u16, fields: &HeaderMap) {
         let tiers = self.tiers();
+        let filling = self.worker().house.metrics.cache.flights.get() > 0;
         for url in invalidation::invalidated(&ask.head.method, status, &self.key, fields) {
-            if tiers.may_hold(&url) {
-                tiers.invalidate(&url);
-            }
+            tiers.invalidate(&url, filling);
         }
         for name in groups::invalidated(&ask.head.method, status, fields) {
             tiers.invalidate_group(&self.key, &name);
