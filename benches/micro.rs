@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -168,11 +168,13 @@ fn stored() -> Stored {
         must_revalidate: false,
         no_cache: false,
         no_transform: false,
+        immutable: false,
         stale_if_error: None,
         stale_while_revalidate: None,
         etag: None,
         last_modified: None,
         validator: false,
+        groups: Vec::new(),
     }
 }
 
@@ -225,5 +227,7 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
         scheme: Scheme::Http,
         said_authority: None,
         dropped: false,
+        accepted: OnceLock::new(),
+        expects: None,
     })
 }

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
+use crate::cache::budget::Budget;
 use crate::cli::complain;
 use crate::cli::control::Office;
 use crate::cli::rooms::{self, Rooms};
@@ -80,6 +81,7 @@ fn serve(loaded: Loaded) -> Result<(), String> {
     let workers = start_workers(listeners, &rooms)?;
     let office = Arc::new(Office::new(live.clone(), metrics.clone(), rooms.clone()));
     follow_changes(back_room.handle(), &live, events, log.clone(), office.clone());
+    share_memory(back_room.handle(), rooms.budget.clone());
     let admin =
         admin::serve(bound, back_room.handle(), office.clone(), settings(&live), metrics.clone())
             .map_err(|error| chain(&error))?;
@@ -168,6 +170,17 @@ fn follow_changes(
             tokio::time::sleep(Duration::from_secs(1)).await;
             clock::follow_wall_clock();
             office.watch();
+        }
+    });
+}
+
+/// Gives the memory tier what the others leave, about once a second.
+fn share_memory(handle: &Handle, budget: Arc<Budget>) {
+    handle.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let budget = budget.clone();
+            let _ = tokio::task::spawn_blocking(move || budget.rebalance()).await;
         }
     });
 }

@@ -142,7 +142,12 @@ mod tests {
 
     #[test]
     fn a_hit_in_json() {
-        let record = record(LogFormat::Json, PEER, "/a?b=c", &[("host", b"example.com"), ("user-agent", b"curl/8")]);
+        let record = record(
+            LogFormat::Json,
+            PEER,
+            "/a?b=c",
+            &[("host", b"example.com"), ("user-agent", b"curl/8")],
+        );
         let want = concat!(
             r#"{"time":"2026-11-24T00:14:12.007Z","method":"GET","host":"example.com","#,
             r#""path":"/a?b=c","status":200,"cache":"hit","bytes_in":0,"bytes_out":1024,"#,
@@ -155,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_miss_in_json_says_why() {
-        let mut miss = record(LogFormat::Json, None, "http://Other.example/a", &[("host", b"example.com")]);
+        let mut miss =
+            record(LogFormat::Json, None, "http://Other.example/a", &[("host", b"example.com")]);
         miss.decision = Decision::forwarded(Outcome::Miss, Fwd::UriMiss).because("no-lifetime");
         miss.decision.stored = true;
         miss.decision.collapsed = true;

@@ -1,9 +1,11 @@
 //! Is this a request that Larder takes up, where does it go, and under which key is its answer?
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::UPGRADE;
-use http::{HeaderMap, HeaderValue, request};
+use http::{HeaderValue, Version, request};
+use tokio::sync::Notify;
 
 use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
@@ -13,8 +15,7 @@ use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked};
 use crate::semantics::unkeyed;
 
-/// What was found out about a request that is taken up: see
-/// [`super::ask::Ask`].
+/// What was found out about a request that is taken up: see [`super::ask::Ask`].
 pub struct Admitted {
     pub(super) asked: Asked,
     pub(super) upgrade: Option<HeaderValue>,
@@ -22,6 +23,7 @@ pub struct Admitted {
     pub(super) authority: Option<String>,
     pub(super) said_authority: Option<String>,
     pub(super) dropped: bool,
+    pub(super) expects: Option<Arc<Notify>>,
 }
 
 /// Takes up the request with this head: strips what goes no further, and writes its primary key
@@ -43,10 +45,12 @@ pub fn admit(
     let mut seen = Seen::of(&head.headers);
     let mut upgrade = None;
     if seen.hop_by_hop {
-        upgrade = asked_upgrade(&head.headers);
+        upgrade = asked_upgrade(head).filter(|_| !has_body);
         headers::strip_hop_by_hop(&mut head.headers);
         seen = Seen::of(&head.headers);
     }
+    let expects = (has_body && http_request::expects_continue(&head.headers, head.version))
+        .then(Arc::default);
     // Before anything is judged by them: what is keyed must be what is forwarded.
     let dropped = upgrade.is_none()
         && unkeyed::concerns(&head.method)
@@ -57,7 +61,7 @@ pub fn admit(
     }
     let Addressed { scheme, authority, said_authority } = checked?;
     let asked = Asked::of(&head.method, &head.headers, has_body);
-    Ok(Admitted { asked, upgrade, scheme, authority, said_authority, dropped })
+    Ok(Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects })
 }
 
 /// Where a request goes, and as what the client addressed it.
@@ -99,16 +103,19 @@ fn check(
 
 /// What this client says of who asks counts.
 pub fn trusts(view: &View, conn: &Conn) -> bool {
-    let by_address = |peer: IpAddr| {
-        view.snapshot.trusted_proxies.iter().any(|network| network.contains(&peer))
-    };
+    let by_address =
+        |peer: IpAddr| view.snapshot.trusted_proxies.iter().any(|network| network.contains(&peer));
     conn.unix || conn.peer.is_some_and(by_address)
 }
 
 /// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
-/// none: what would be behind it could not be looked at.
-fn asked_upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
-    if !fields.contains_key(UPGRADE) || !headers::hop_by_hop::connection_has(fields, "upgrade") {
+/// none: what would be behind it could not be looked at. HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
+fn asked_upgrade(head: &request::Parts) -> Option<HeaderValue> {
+    let fields = &head.headers;
+    if head.version != Version::HTTP_11
+        || !fields.contains_key(UPGRADE)
+        || !headers::hop_by_hop::connection_has(fields, "upgrade")
+    {
         return None;
     }
     let lines = fields.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());

@@ -1,9 +1,10 @@
 //! One request as it walks through the house.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::HOST;
 use http::{HeaderValue, request};
+use tokio::sync::Notify;
 
 use crate::proxy::admission::{self, Admitted};
 use crate::proxy::conn::Conn;
@@ -33,18 +34,30 @@ pub struct Ask {
     pub said_authority: Option<String>,
     /// A field was dropped that is no part of the key ([`crate::semantics::unkeyed`]).
     pub dropped: bool,
+    /// [`Self::accepted`], once it was asked for.
+    pub accepted: OnceLock<Accepted>,
+    /// The client waits to be told before it sends its body: told when the origin says so.
+    pub expects: Option<Arc<Notify>>,
 }
 
 impl Ask {
     /// A request with this head, as it was admitted.
-    pub fn new(
-        view: Arc<View>,
-        conn: Arc<Conn>,
-        head: request::Parts,
-        admitted: Admitted,
-    ) -> Self {
-        let Admitted { asked, upgrade, scheme, authority, said_authority, dropped } = admitted;
-        Self { view, conn, head, upgrade, asked, scheme, authority, said_authority, dropped }
+    pub fn new(view: Arc<View>, conn: Arc<Conn>, head: request::Parts, admitted: Admitted) -> Self {
+        let Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects } =
+            admitted;
+        Self {
+            view,
+            conn,
+            head,
+            upgrade,
+            asked,
+            scheme,
+            authority,
+            said_authority,
+            dropped,
+            accepted: OnceLock::new(),
+            expects,
+        }
     }
 
     /// The authority it is addressed to, validated: the Host that is forwarded.
@@ -64,8 +77,27 @@ impl Ask {
         admission::trusts(&self.view, &self.conn)
     }
 
-    /// The client takes gzip, and would not mind: a part is asked for in the origin's coding.
-    pub fn takes_gzip(&self) -> bool {
-        !self.asked.has_range && Accepted::of(&self.head.headers).prefers(Coding::Gzip)
+    /// What the client takes.
+    pub fn accepted(&self) -> Accepted {
+        *self.accepted.get_or_init(|| Accepted::of(&self.head.headers))
+    }
+
+    /// The coding that the client gets of those which Larder makes and `made` likes. None where a
+    /// part is asked for: that is one of what the origin sent.
+    pub fn coding(&self, made: impl Fn(Coding) -> bool) -> Option<Coding> {
+        if self.asked.has_range || self.asked.no_transform(&self.view.policy) {
+            return None;
+        }
+        let codings = &self.view.snapshot.compression.codings;
+        let mut made = codings.iter().copied().filter(|coding| made(*coding)).peekable();
+        made.peek()?;
+        self.accepted().best(made)
+    }
+
+    /// The client cannot take content that the origin has put in `coding`, and may have it without.
+    pub fn must_decode(&self, coding: Coding) -> bool {
+        self.view.snapshot.compression.max_decoded > 0
+            && !self.asked.no_transform(&self.view.policy)
+            && !self.accepted().can_take(coding)
     }
 }

@@ -26,6 +26,7 @@ pub mod forward;
 pub mod interim;
 mod pump;
 pub mod reply;
+mod represent;
 pub mod respond;
 pub mod segments;
 pub mod service;

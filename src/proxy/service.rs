@@ -22,7 +22,7 @@ use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, invalidation, key};
+use crate::semantics::{cache_status, groups, invalidation, key};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -40,7 +40,7 @@ pub fn call(worker: &Arc<Worker>, conn: &Arc<Conn>, request: Request<Incoming>) 
     };
     let known = walk.peek(&ask).map(|found| walk.judge(&ask, Lookup::Found(found)));
     if let Some(Ok(Use::Stored(found, decision, now))) = &known
-        && !coding::is_to_be_made(&ask, &found.entry)
+        && coding::missing(&ask, &found.entry).is_none()
     {
         let tiers = &worker.house.tiers;
         let answer = respond::from_entry(&ask, tiers, &found.entry, *decision, *now);
@@ -152,8 +152,8 @@ impl Walk {
     async fn stored(&self, ask: &Ask, found: &Found, decision: Decision, now: Timestamp) -> Answer {
         let coded;
         let mut entry = &found.entry;
-        if coding::is_to_be_made(ask, entry) {
-            coded = coding::add_gzip(self.worker(), ask, &self.key, found).await;
+        if let Some(missing) = coding::missing(ask, entry) {
+            coded = coding::add(self.worker(), ask, &self.key, found, missing).await;
             entry = &coded;
         }
         respond::from_entry(ask, self.tiers(), entry, decision, now)
@@ -179,7 +179,7 @@ impl Walk {
         }
         let mut too_large = None;
         let body = if ask.asked.has_body {
-            let upload = Upload::new(incoming, limit);
+            let upload = Upload::new(incoming, limit, ask.expects.clone());
             self.tally.received = Some(upload.received());
             too_large = Some(upload.too_large());
             RequestBody::stream(upload)
@@ -213,6 +213,9 @@ impl Walk {
             if tiers.may_hold(&url) {
                 tiers.invalidate(&url);
             }
+        }
+        for name in groups::invalidated(&ask.head.method, status, fields) {
+            tiers.invalidate_group(&self.key, &name);
         }
     }
 

@@ -113,6 +113,15 @@ pub fn path(key: &[u8]) -> &[u8] {
     target.get(..end).unwrap_or_default()
 }
 
+/// The name of a cache group on the origin of `key` (RFC 9875), which is no URL's.
+pub fn group(key: &[u8], name: &str) -> Vec<u8> {
+    let url = url_part(key);
+    let authority = memchr::memmem::find(url, b"://").map_or(0, |colon| colon + 3);
+    let rest = url.get(authority..).unwrap_or_default();
+    let end = authority + memchr::memchr(b'/', rest).unwrap_or(rest.len());
+    [url.get(..end).unwrap_or_default(), b"\0g", name.as_bytes()].concat()
+}
+
 /// The key of one variant of `primary`: with the generation of its list of selecting fields and
 /// their values as [`super::vary::selecting_values`] writes them.
 pub fn variant(primary: &[u8], generation: u64, selecting_values: &[u8]) -> Bytes {
@@ -181,6 +190,13 @@ mod tests {
             assert_eq!(super::path(&with_host), want.as_bytes());
         }
         assert_eq!(super::path(&segment(&[1; 16], 0, 3)), b"");
+    }
+
+    #[test]
+    fn groups_are_of_an_origin() {
+        let with_host = key(Https, "a.org:81", "/x//y?z", Some("b.org"));
+        assert_eq!(group(&with_host, "n"), b"https://a.org:81\0gn");
+        assert_eq!(url_part(&group(&with_host, "n")), b"https://a.org:81");
     }
 
     proptest! {

@@ -13,6 +13,7 @@
 //! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
 //! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
 //! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
+//! - [`groups`]: responses that are made void together (RFC 9875).
 //!
 //! What is written on the way:
 //! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`coding`]: content codings, and
@@ -34,6 +35,7 @@ pub mod digits;
 pub mod encoding;
 pub mod etag;
 pub mod freshness;
+pub mod groups;
 pub mod guard;
 pub mod headers;
 pub mod invalidation;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -100,6 +100,11 @@ impl Asked {
     /// Safe (RFC 9110 §9.2.1): changes nothing at the origin.
     pub fn is_safe(&self) -> bool {
         self.is_read() || self.method == AskedMethod::Other { safe: true }
+    }
+
+    /// Content is to be left as it is (RFC 9111 §5.2.1.6).
+    pub fn no_transform(&self, policy: &Policy) -> bool {
+        self.directives.no_transform && policy.client_directives != ClientDirectives::Ignore
     }
 
     /// Where nothing stored can be used, the answer is 504 (RFC 9111 §5.2.1.7).
@@ -212,6 +217,15 @@ fn host(headers: &HeaderMap, version: Version) -> Result<Cow<'_, str>, BadReques
     }
     let text = line.to_str().map_err(|_| BadRequest::HostInvalid)?;
     authority::parse(text).ok_or(BadRequest::HostInvalid)
+}
+
+/// The client wants to hear 100 before it sends its body (RFC 9110 §10.1.1).
+pub fn expects_continue(headers: &HeaderMap, version: Version) -> bool {
+    let asks = |line: &http::HeaderValue| {
+        let mut members = line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        members.any(|member| member.eq_ignore_ascii_case(b"100-continue"))
+    };
+    version == Version::HTTP_11 && headers.get_all(EXPECT).iter().any(asks)
 }
 
 /// Host, as often as it is there. A walk: a request has too few fields for a hash to pay.
