@@ -214,7 +214,7 @@ struct Arrived {
 async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
     let update = arrived.response.headers();
     let entry = &stale.entry;
-    let held = entry.fields.to_map(8);
+    let held = entry.fields.to_map();
     let status = arrived.response.status();
     let matches = match status {
         StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
