@@ -5,9 +5,11 @@
 //!
 //! - `hot`: what is asked for in memory is kept on disk, too.
 //! - `incomplete`: entries of which a part is missing.
+//! - `terms`: what goes in and out.
 
 mod hot;
 mod incomplete;
+mod terms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,69 +25,9 @@ use crate::cache::purge::{PurgeLog, Ticket, Verdict};
 use crate::cache::searches::Searches;
 use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
-use crate::semantics::coding::Coding;
 use crate::semantics::{key, language, vary};
 
-/// What a lookup found.
-#[derive(Debug)]
-pub enum Lookup {
-    /// A stored response that no purge forbids.
-    Found(Found),
-    /// Nothing for this request.
-    Missing {
-        /// The list of selecting fields, where the key has one: something is stored for others.
-        variants: Option<Arc<Variants>>,
-    },
-}
-
-/// A stored response and where it lies.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The response.
-    pub entry: Arc<Entry>,
-    /// A soft purge made it stale.
-    pub stale: bool,
-    /// The key of the variant, or alias (No-Vary-Search); `None`: it lies at the primary key.
-    pub variant: Option<Bytes>,
-}
-
-/// Which of an entry's bodies a segment belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The body as the origin sent it.
-    Identity,
-    /// The same as Larder has coded it.
-    Coded(Coding),
-}
-
-impl Part {
-    /// Its number in the keys of its segments.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Identity => 0,
-            Self::Coded(coding) => coding as u8,
-        }
-    }
-}
-
-/// Something that lookups find already and that the disk has yet to get.
-pub struct ToDisk {
-    key: Bytes,
-    slot: Slot,
-    /// Logged for the copy that this one replaces.
-    ticket: Option<Ticket>,
-}
-
-/// By what a response was selected among its key's variants.
-#[derive(Debug, Clone, Copy)]
-pub struct Selected<'a> {
-    /// The selecting header fields.
-    pub names: &'a [HeaderName],
-    /// The generation of the list, if it is a new one.
-    pub generation: u64,
-    /// Their normalised values in the request.
-    pub values: &'a Bytes,
-}
+pub use crate::cache::tiers::terms::{Found, Lookup, Part, Selected, ToDisk};
 
 /// The tiers.
 pub struct Tiers {
