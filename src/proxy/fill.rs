@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::VARY;
+use http::header::{DATE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -17,92 +17,19 @@ use crate::cache::flight::stream::{End, Stream};
 use crate::cache::flight::{Fill, Head};
 use crate::cache::tiers::{Found, Selected};
 use crate::clock;
-use crate::proxy::arrived::{Arrived, fits, keepable, validated};
 use crate::proxy::error::ProxyError;
+use crate::proxy::filling::EndBroken;
+pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
+use crate::semantics::search::Variance;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{encoding, guard, headers, vary, withheld};
+use crate::semantics::{date, encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
-
-/// What a flight shares with all who wait for it.
-pub enum Shared {
-    /// A response that is being stored while it streams.
-    Filling(Box<Filling>),
-    /// The stored response was validated and is fresh again.
-    Validated {
-        /// What is stored now.
-        entry: Arc<Entry>,
-        /// How the origin said so: 304, or 200 to a HEAD.
-        status: u16,
-        /// Fields of the origin's answer for the leader alone.
-        withheld: HeaderMap,
-    },
-    /// The origin answered with an error status: stale content if that is allowed, else each
-    /// asks for itself.
-    OriginError(u16),
-    /// The origin gave no answer.
-    Failed(ProxyError),
-}
-
-/// A response that is being stored while it streams.
-pub struct Filling {
-    /// What RFC 9111 decisions need.
-    pub stored: Stored,
-    /// The header fields as they are sent.
-    pub fields: Fields,
-    /// Fields for the leader alone, which are not stored.
-    pub withheld: HeaderMap,
-    /// Length of the body, where the head tells it.
-    pub len: Option<u64>,
-    /// Larder may code the body.
-    pub compressible: bool,
-    /// The body as the origin sends it.
-    pub identity: Arc<Stream>,
-    /// The same in the coding that the leader's client gets, if there is one.
-    pub coded: Option<(Coding, Arc<Stream>)>,
-    /// Names the segments.
-    pub id: EntryId,
-    /// The body is stored in segments as it arrives.
-    pub segmented: bool,
-    /// What the response varies on, and the leader's values for it.
-    pub varies: Option<Varies>,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-}
-
-/// The selecting fields of a response and the values it was selected by.
-#[derive(Debug, Clone)]
-pub struct Varies {
-    /// The selecting header fields.
-    pub names: Box<[HeaderName]>,
-    /// The generation of a new list of them.
-    pub generation: u64,
-    /// The normalised values of the request that was answered.
-    pub values: Bytes,
-}
-
-impl Varies {
-    pub(super) fn selected(&self) -> Selected<'_> {
-        Selected { names: &self.names, generation: self.generation, values: &self.values }
-    }
-}
-
-/// An answer for the leader alone.
-pub struct Private {
-    /// The origin's answer.
-    pub response: Response<ResponseBody>,
-    /// When the origin was asked.
-    pub asked_at: Timestamp,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-    /// Why it is not shared.
-    pub reason: &'static str,
-}
 
 /// What a fill needs to know of the request that began it.
 pub struct Plan {
@@ -198,6 +125,84 @@ pub async fn keep(
     }
 }
 
+/// An answer of the origin and when it came.
+struct Arrived {
+    response: Response<ResponseBody>,
+    asked_at: Timestamp,
+    at: Timestamp,
+    origin_ns: u64,
+    position: u64,
+}
+
+/// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
+/// else.
+async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
+    let update = arrived.response.headers();
+    let entry = &stale.entry;
+    let held = entry.fields.to_map();
+    let status = arrived.response.status();
+    let matches = match status {
+        StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
+        _ => validation::matches_head(&held, entry.identity.len(), update),
+    };
+    if !matches {
+        return false;
+    }
+    let mut merged = validation::merge_304(&held, update);
+    guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
+    if !merged.contains_key(DATE) {
+        merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
+    }
+    let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
+    let tell = |entry: Arc<Entry>| {
+        let status = status.as_u16();
+        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
+    };
+    let refreshed = storable::refreshed(
+        &entry.stored,
+        &merged,
+        &plan.view.policy,
+        &plan.asked,
+        arrived.asked_at,
+        arrived.at,
+    );
+    let refreshed = guard::well_named(&plan.request_fields).and(refreshed);
+    let stored = match refreshed {
+        Ok(stored) => stored,
+        Err(why) => {
+            // What the origin says now forbids keeping it; what was validated is still sent.
+            if !why.by_request() {
+                let key = stale.variant.as_ref().unwrap_or(&plan.primary);
+                plan.worker.house.tiers.remove(key);
+            }
+            tell(entry.clone());
+            return true;
+        }
+    };
+    let fields = Fields::copied(&merged);
+    let new = entry.refreshed(stored, fields, arrived.position);
+    let tiers = &plan.worker.house.tiers;
+    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    if key::is_search_alias(&key)
+        && !Variance::of(&merged).is_some_and(|variance| {
+            key.starts_with(&tiers.searches.place(&plan.primary, variance, random()))
+        })
+    {
+        // It no longer stands for other queries.
+        tiers.remove(&key);
+        tell(Arc::new(new));
+        return true;
+    }
+    match tiers.admit(key, new) {
+        Ok((new, to_disk)) => {
+            tell(new);
+            tiers.write_behind([to_disk]).await;
+        }
+        Err(new) => tell(new),
+    }
+    true
+}
+
 /// Any other answer.
 async fn answered(
     plan: &Plan,
@@ -233,6 +238,51 @@ async fn answered(
             let _ = private.send(arrived.private(reason.word));
             fill.tell(Head::Released(reason.word));
         }
+    }
+}
+
+/// Why an answer is not kept.
+struct NotKept {
+    word: &'static str,
+    /// The next request would not be kept either.
+    of_response: bool,
+}
+
+fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
+    let stored = storable::storable(
+        &plan.asked,
+        arrived.response.status().as_u16(),
+        arrived.response.headers(),
+        &plan.view.policy,
+        arrived.asked_at,
+        arrived.at,
+    )
+    .and_then(|stored| {
+        let (request, fields) = (&plan.request_fields, arrived.response.headers());
+        guard::harmless(&plan.asked, &plan.primary, request, &stored, fields).map(|()| stored)
+    })
+    .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
+    fits(plan, &arrived.response).map_err(|word| NotKept { word, of_response: true })?;
+    Ok(stored)
+}
+
+/// Whether there is room for the answer, and an end to it; else why not.
+fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
+    let cache = &plan.view.snapshot.cache;
+    if encoding::streams(response.headers()) {
+        return Err("event-stream");
+    }
+    let tiers = &plan.worker.house.tiers;
+    match response.body().size_hint().exact() {
+        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err("too-large"),
+        _ => Ok(()),
+    }
+}
+
+impl Arrived {
+    fn private(self, reason: &'static str) -> Private {
+        let Self { response, asked_at, origin_ns, .. } = self;
+        Private { response, asked_at, origin_ns, reason }
     }
 }
 
@@ -282,7 +332,15 @@ async fn fill_body(
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
+    let place = match Variance::of(&origin_fields) {
+        Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
+        None => plan.primary.clone(),
+    };
+    if place != plan.primary && tiers.may_hold(&plan.primary) {
+        tiers.remove(&plan.primary); // it would be found first
+    }
     let filling = Filling {
+        place,
         fields: Fields::copied(&origin_fields),
         withheld,
         stored,
@@ -313,26 +371,4 @@ async fn fill_body(
     }
     fill.land();
     filling.end(&end);
-}
-
-impl Filling {
-    fn end(&self, end: &End) {
-        if let Some((_, coded)) = &self.coded {
-            coded.end(end.clone());
-        }
-        self.identity.end(end.clone());
-    }
-
-    pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.coded.as_ref().map_or(0, |(_, coded)| coded.readers())
-    }
-}
-
-/// A fill that is dropped midway ends nothing cleanly; one that has ended is not changed.
-struct EndBroken<'a>(&'a Filling);
-
-impl Drop for EndBroken<'_> {
-    fn drop(&mut self) {
-        self.0.end(&End::Broken);
-    }
 }
