@@ -25,6 +25,7 @@ mod compression;
 mod deception;
 mod denial;
 mod directives;
+mod disk_faults;
 mod drain;
 mod events;
 mod expect;
