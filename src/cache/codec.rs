@@ -15,13 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use crate::cache::entry::{Entry, EntryId, Fields, Slot, StoredBody, Variants};
+use crate::cache::entry::{Entry, EntryId, Fields, Known, Slot, StoredBody, Variants};
 use crate::cache::pieces::{Piece, Pieces, Place, Segments};
+use crate::semantics::coding::Coding;
 use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 
 /// Version of the format; part of the disk's geometry marker too.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 4;
 
 const MAGIC: [u8; 4] = *b"LRDR";
 const PREFIX: usize = 4 + 1 + 1 + 4 + 8;
@@ -64,7 +65,11 @@ struct PieceHead {
 enum PlaceHead {
     /// Its bytes stand with the bodies.
     Inline,
-    Segments { id: EntryId, span: (u64, u64), segment: u32 },
+    Segments {
+        id: EntryId,
+        span: (u64, u64),
+        segment: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,8 +77,10 @@ struct EntryHead {
     stored: Stored,
     fields: Vec<(String, Vec<u8>)>,
     identity: BodyHead,
-    gzip: Option<BodyHead>,
+    /// By the numbers of their codings.
+    coded: Vec<(u8, BodyHead)>,
     compressible: bool,
+    id: EntryId,
     position: u64,
 }
 
@@ -81,7 +88,7 @@ struct EntryHead {
 struct VariantsHead {
     names: Vec<String>,
     generation: u64,
-    known: Vec<Vec<u8>>,
+    known: Vec<(Vec<u8>, Option<String>)>,
 }
 
 /// Writes `slot` as bytes.
@@ -95,7 +102,9 @@ pub fn encode(slot: &Slot) -> Result<Bytes, CodecError> {
             let head = VariantsHead {
                 names: variants.names.iter().map(|name| name.as_str().to_owned()).collect(),
                 generation: variants.generation,
-                known: variants.known.iter().map(|value| value.to_vec()).collect(),
+                known: (variants.known.iter())
+                    .map(|one| (one.values.to_vec(), one.language.as_deref().map(str::to_owned)))
+                    .collect(),
             };
             assemble(KIND_VARIANTS, &to_bytes(&head)?, &[])
         }
@@ -110,12 +119,15 @@ fn encode_entry(entry: &Entry) -> Result<Bytes, CodecError> {
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect(),
         identity: body_head(&entry.identity)?,
-        gzip: entry.gzip.as_ref().map(body_head).transpose()?,
+        coded: (entry.coded.iter())
+            .map(|(coding, body)| Ok((*coding as u8, body_head(body)?)))
+            .collect::<Result<_, CodecError>>()?,
         compressible: entry.compressible,
+        id: entry.id,
         position: entry.position,
     };
-    let mut bodies: Vec<&Bytes> = Vec::with_capacity(2);
-    for body in [Some(&entry.identity), entry.gzip.as_ref()].into_iter().flatten() {
+    let mut bodies: Vec<&Bytes> = Vec::with_capacity(1 + entry.coded.len());
+    for body in [&entry.identity].into_iter().chain(entry.coded.iter().map(|(_, body)| body)) {
         match body {
             StoredBody::Inline(bytes) => bodies.push(bytes),
             StoredBody::Pieces(pieces) => bodies.extend(pieces.iter().filter_map(inline)),
@@ -213,13 +225,18 @@ fn decode_entry(head: &[u8], mut bodies: Bytes) -> Result<Slot, CodecError> {
         map.append(name, value);
     }
     let identity = body(head.identity, &mut bodies)?;
-    let gzip = head.gzip.map(|gzip| body(gzip, &mut bodies)).transpose()?;
+    let mut coded = Vec::with_capacity(head.coded.len());
+    for (number, of) in head.coded {
+        let coding = Coding::numbered(number).ok_or(CodecError::Content)?;
+        coded.push((coding, body(of, &mut bodies)?));
+    }
     if !bodies.is_empty() {
         return Err(CodecError::Content);
     }
     let mut entry = Entry::new(head.stored, Fields::copied(&map), identity, head.position);
-    entry.gzip = gzip;
+    entry.coded = coded.into();
     entry.compressible = head.compressible;
+    entry.id = head.id;
     Ok(Slot::Entry(Arc::new(entry)))
 }
 
@@ -258,6 +275,11 @@ fn decode_variants(head: &[u8]) -> Result<Slot, CodecError> {
     Ok(Slot::Variants(Arc::new(Variants {
         names: names.map_err(|_| CodecError::Content)?,
         generation: head.generation,
-        known: head.known.into_iter().map(Bytes::from).collect(),
+        known: (head.known.into_iter())
+            .map(|(values, language)| Known {
+                values: values.into(),
+                language: language.map(String::into_boxed_str),
+            })
+            .collect(),
     })))
 }

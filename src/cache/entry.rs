@@ -6,17 +6,20 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache::pieces::{Piece, Pieces, Place, Segments};
+use crate::semantics::coding::Coding;
+use crate::semantics::encoding;
 use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 
-/// A random name: the segments of a body are found by it.
+/// A random name, of a response or of a run of segments.
 pub type EntryId = [u8; 16];
 
 /// Header fields in exact allocations, in the order in which the origin sent them.
@@ -52,18 +55,36 @@ impl Fields {
         self.list.iter().map(|(name, value)| (name, value))
     }
 
-    /// The fields as a map with room for `extra` more.
-    pub fn to_map(&self, extra: usize) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.list.len() + extra);
+    /// The fields as a map.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        self.write_to(&mut map, 0);
+        map
+    }
+
+    /// Adds the fields to `map`, which then has room for `extra` more.
+    pub fn write_to(&self, map: &mut HeaderMap, extra: usize) {
+        map.reserve(self.list.len() + extra);
         for (name, value) in &self.list {
             map.append(name.clone(), value.clone());
         }
-        map
     }
 
     /// The first value of `name`.
     pub fn get(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.list.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// All values of `name`.
+    pub fn get_all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+        self.list.iter().filter(move |(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// The coding that may be taken off the content that they describe.
+    pub fn decodable(&self, stored: &Stored) -> Option<Coding> {
+        let lines = self.iter().filter(|(name, _)| **name == CONTENT_ENCODING);
+        let lines = lines.map(|(_, value)| value);
+        encoding::decodable(stored.status, stored.no_transform, lines)
     }
 
     /// Memory that the fields take, in bytes.
@@ -84,18 +105,16 @@ pub enum StoredBody {
 impl StoredBody {
     /// The body whose pieces these are.
     pub fn of(pieces: Pieces) -> Self {
-        let only = (pieces.is_whole() && pieces.iter().len() == 1).then(|| pieces.iter().next());
-        match only.flatten() {
-            Some(Piece { place: Place::Inline(bytes), .. }) => Self::Inline(bytes.clone()),
+        match (pieces.is_whole(), pieces.only()) {
+            (true, Some(Place::Inline(bytes))) => Self::Inline(bytes.clone()),
             _ => Self::Pieces(Arc::new(pieces)),
         }
     }
 
     /// The body that lies in these segments from its first byte to its last.
     pub fn segmented(segments: Segments) -> Self {
-        let pieces = Pieces::none(segments.span.to());
         let piece = Piece { span: segments.span, place: Place::Segments(segments) };
-        Self::of(pieces.with(piece, 0))
+        Self::of(Pieces::none(segments.span.to()).with(piece, 0))
     }
 
     /// Length of the whole body in bytes, held or not.
@@ -133,6 +152,15 @@ impl StoredBody {
         }
     }
 
+    /// The runs of segments that it lies in.
+    pub fn segments(&self) -> impl Iterator<Item = Segments> {
+        let pieces = match self {
+            Self::Inline(_) => None,
+            Self::Pieces(pieces) => Some(pieces.segments()),
+        };
+        pieces.into_iter().flatten()
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Inline(bytes) => bytes.len(),
@@ -148,59 +176,82 @@ pub struct Entry {
     pub stored: Stored,
     /// The header fields as they are sent.
     pub fields: Fields,
-    /// The body as the origin sent it; of a 200 it may be held in part only (RFC 9111 §3.3).
+    /// The body as the origin sent it; a 200's may be held in part only (RFC 9111 §3.3).
     pub identity: StoredBody,
-    /// The same gzipped by Larder, if it was asked for once.
-    pub gzip: Option<StoredBody>,
+    /// The same in the codings that Larder has made of it, each once.
+    pub coded: Box<[(Coding, StoredBody)]>,
+    /// The coding that the origin put on, where it may be taken off for who cannot take it.
+    pub decodes: Option<Coding>,
     /// True where Larder may code the body: by its type, its directives and its own coding.
     pub compressible: bool,
+    /// Names the response: with another life, or another body in a coding, it is still this one.
+    pub id: EntryId,
     /// The purge log's position when the fetch began (D7).
     pub position: u64,
     /// The purge log's position up to which this entry was found valid.
     checked: AtomicU64,
     /// When a client last forced a fetch or validation, in ms since the epoch; 0: never.
     forced: AtomicU64,
-    /// Somebody is making the missing coding.
-    coding: AtomicBool,
+    /// Codings that somebody is making, by the bit of their number.
+    making: AtomicU8,
+    /// Where on disk its copy was written, the smaller the older; [`Entry::NO_COPY`]: nowhere.
+    copied: AtomicU64,
 }
 
 impl Entry {
+    /// The position of an entry without a copy on disk that could grow old.
+    pub const NO_COPY: u64 = u64::MAX;
+
     /// A new entry, fetched when the purge log stood at `position`.
     pub fn new(stored: Stored, fields: Fields, identity: StoredBody, position: u64) -> Self {
+        let decodes = fields.decodable(&stored);
         Self {
             stored,
             fields,
             identity,
-            gzip: None,
+            coded: Box::default(),
+            decodes,
             compressible: false,
+            id: [0; 16],
             position,
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(0),
-            coding: AtomicBool::new(false),
+            making: AtomicU8::new(0),
+            copied: AtomicU64::new(Self::NO_COPY),
         }
     }
 
     /// The same response with other metadata: after a validation, at log position `position`.
     #[must_use]
     pub fn refreshed(&self, stored: Stored, fields: Fields, position: u64) -> Self {
+        let decodes = fields.decodable(&stored);
         Self {
             stored,
             fields,
             identity: self.identity.clone(),
-            gzip: self.gzip.clone(),
+            coded: self.coded.clone(),
+            decodes,
             compressible: self.compressible,
+            id: self.id,
             position,
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(self.forced.load(Ordering::Relaxed)),
-            coding: AtomicBool::new(false),
+            making: AtomicU8::new(0),
+            copied: AtomicU64::new(Self::NO_COPY),
         }
     }
 
-    /// The same response with a gzipped body beside the other.
+    /// The body that Larder has made in `coding`.
+    pub fn body_in(&self, coding: Coding) -> Option<&StoredBody> {
+        self.coded.iter().find(|(own, _)| *own == coding).map(|(_, body)| body)
+    }
+
+    /// The same response with a body in `coding` beside the others.
     #[must_use]
-    pub fn with_gzip(&self, gzip: StoredBody) -> Self {
+    pub fn with_coded(&self, coding: Coding, body: StoredBody) -> Self {
         let mut entry = self.refreshed(self.stored.clone(), self.fields.clone(), self.position);
-        entry.gzip = Some(gzip);
+        let others = self.coded.iter().filter(|(own, _)| *own != coding).cloned();
+        entry.coded = others.chain([(coding, body)]).collect();
         entry.checked.store(self.checked_to(), Ordering::Relaxed);
         entry
     }
@@ -226,17 +277,42 @@ impl Entry {
         self.forced.store(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// True for the first caller: it makes the missing coding. Others use what there is.
-    pub fn claim_coding(&self) -> bool {
-        !self.coding.swap(true, Ordering::Relaxed)
+    /// True for the first caller: it makes the missing body in `coding`. Others use what there is.
+    pub fn claim_coding(&self, coding: Coding) -> bool {
+        let bit = 1 << coding as u8;
+        self.making.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// A body of it lies in segments.
+    pub fn is_segmented(&self) -> bool {
+        let coded = self.coded.iter().map(|(_, body)| body);
+        std::iter::once(&self.identity).chain(coded).any(|body| body.segments().next().is_some())
+    }
+
+    /// Where on disk its copy was written.
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
+    }
+
+    /// Its copy on disk was written at `position`.
+    pub fn set_copied(&self, position: u64) {
+        self.copied.store(position, Ordering::Relaxed);
+    }
+
+    /// Takes the copy written at `position` off, to be written again: true for the first caller.
+    pub fn claim_copy(&self, position: u64) -> bool {
+        let (no_copy, order) = (Self::NO_COPY, Ordering::Relaxed);
+        self.copied.compare_exchange(position, no_copy, order, order).is_ok()
     }
 
     /// Memory that the entry takes, in bytes.
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.fields.weight()
+            + self.stored.groups.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
             + self.identity.weight()
-            + self.gzip.as_ref().map_or(0, StoredBody::weight)
+            + size_of_val(&*self.coded)
+            + self.coded.iter().map(|(_, body)| body.weight()).sum::<usize>()
     }
 }
 
@@ -247,15 +323,30 @@ pub struct Variants {
     pub names: Box<[HeaderName]>,
     /// Part of each variant's key; a new list has a new one, so that no older variant comes back.
     pub generation: u64,
-    /// Normalised values of the variants stored, oldest first; bounded by `cache.max_variants`.
-    pub known: Vec<Bytes>,
+    /// The variants stored, oldest first; bounded by `cache.max_variants`.
+    pub known: Vec<Known>,
+}
+
+/// One variant of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The normalised values that select it.
+    pub values: Bytes,
+    /// Its language, where it tells one.
+    pub language: Option<Box<str>>,
 }
 
 impl Variants {
     fn weight(&self) -> usize {
         size_of::<Self>()
             + self.names.iter().map(|name| name.as_str().len() + 40).sum::<usize>()
-            + self.known.iter().map(|value| value.len() + size_of::<Bytes>()).sum::<usize>()
+            + self.known.iter().map(Known::weight).sum::<usize>()
+    }
+}
+
+impl Known {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.values.len() + self.language.as_ref().map_or(0, |name| name.len())
     }
 }
 
@@ -303,7 +394,7 @@ mod tests {
         let span = Span::new(0, 9).unwrap();
         let body = StoredBody::segmented(Segments { id: [7; 16], span, segment: 4 });
         assert_eq!((body.len(), body.is_whole(), body.is_empty()), (9, true, false));
-        assert_eq!(body.pieces().segments().map(|run| run.count()).sum::<u32>(), 3);
+        assert_eq!(body.segments().map(|run| run.count()).sum::<u32>(), 3);
         let inline = StoredBody::Inline(Bytes::from_static(b"abc"));
         assert_eq!(StoredBody::of(inline.pieces().into_owned()), inline);
         let empty = StoredBody::Inline(Bytes::new());

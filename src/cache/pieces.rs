@@ -44,6 +44,20 @@ impl Segments {
         let size = u64::from(self.segment.max(1));
         u32::try_from(self.span.len().div_ceil(size)).unwrap_or(u32::MAX)
     }
+
+    /// What segment number `index` holds.
+    pub fn span_of(&self, index: u32) -> Option<Span> {
+        let size = u64::from(self.segment.max(1));
+        let from = self.span.from().checked_add(u64::from(index).checked_mul(size)?)?;
+        Span::new(from, from.saturating_add(size).min(self.span.to()))
+    }
+
+    /// The segment that holds the byte at `position`.
+    pub fn at(&self, position: u64) -> Option<(u32, Span)> {
+        let offset = position.checked_sub(self.span.from())?;
+        let index = u32::try_from(offset / u64::from(self.segment.max(1))).ok()?;
+        Some((index, self.span_of(index)?))
+    }
 }
 
 impl Piece {
@@ -108,6 +122,14 @@ impl Pieces {
         pieces.whole =
             Span::new(0, len).is_none_or(|all| spans::gaps(pieces.spans(), all).is_empty());
         pieces
+    }
+
+    /// Where the one piece is, if there is just one.
+    pub fn only(&self) -> Option<&Place> {
+        match self.list.as_slice() {
+            [one] => Some(&one.place),
+            _ => None,
+        }
     }
 
     /// Length of the whole body in bytes.
@@ -273,7 +295,8 @@ mod tests {
     #[test]
     fn tiny_pieces_are_bounded() {
         let len = 4 * MAX_PIECES as u64;
-        let one = |at| Piece { span: span(at, at + 1), place: Place::Inline(Bytes::from_static(b"x")) };
+        let one =
+            |at| Piece { span: span(at, at + 1), place: Place::Inline(Bytes::from_static(b"x")) };
         let pieces = (0..len / 2).fold(Pieces::none(len), |held, at| held.with(one(2 * at), 100));
         assert_eq!(pieces.iter().len(), MAX_PIECES);
     }

@@ -2,6 +2,14 @@
 //!
 //! A copy counts only if no purge is newer than its fetch (D7); that is decided here, once, for
 //! whatever tier it came from.
+//!
+//! - `hot`: what is asked for in memory is kept on disk, too.
+//! - `incomplete`: entries of which a part is missing.
+//! - `terms`: what goes in and out.
+
+mod hot;
+mod incomplete;
+mod terms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,54 +18,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use crate::cache::codec;
-use crate::cache::disk::{Disk, DiskState, OnDisk, Put};
-use crate::cache::entry::{Entry, EntryId, Slot, Variants};
+use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
+use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::purge::{PurgeLog, Verdict};
+use crate::cache::searches::Searches;
+use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
-use crate::semantics::{key, vary};
+use crate::semantics::{key, language, vary};
 
-/// What a lookup found.
-#[derive(Debug)]
-pub enum Lookup {
-    /// A stored response that no purge forbids.
-    Found(Found),
-    /// Nothing for this request.
-    Missing {
-        /// The list of selecting fields, where the key has one: something is stored for others.
-        variants: Option<Arc<Variants>>,
-    },
-}
-
-/// A stored response and where it lies.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The response.
-    pub entry: Arc<Entry>,
-    /// A soft purge made it stale.
-    pub stale: bool,
-    /// The key of the variant; `None`: it lies at the primary key.
-    pub variant: Option<Bytes>,
-}
-
-/// Something that lookups find already and that the disk has yet to get.
-pub struct ToDisk {
-    key: Bytes,
-    slot: Slot,
-    /// Logged for the copy that this one replaces.
-    ticket: Option<Ticket>,
-}
-
-/// By what a response was selected among its key's variants.
-#[derive(Debug, Clone, Copy)]
-pub struct Selected<'a> {
-    /// The selecting header fields.
-    pub names: &'a [HeaderName],
-    /// The generation of the list, if it is a new one.
-    pub generation: u64,
-    /// Their normalised values in the request.
-    pub values: &'a Bytes,
-}
+pub use crate::cache::tiers::terms::{Found, Lookup, Selected, ToDisk};
 
 /// The tiers.
 pub struct Tiers {
@@ -67,20 +37,26 @@ pub struct Tiers {
     pub disk: Disk,
     /// What was invalidated.
     pub purges: PurgeLog,
+    /// Where responses lie because of No-Vary-Search.
+    pub searches: Searches,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
+    /// Who puts parts to what is stored reads it first: one at a time.
+    pub combining: tokio::sync::Mutex<()>,
+    incomplete: Incomplete,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        Self { memory, disk, purges, variant_lists: tokio::sync::Mutex::default(), metrics }
+        let (searches, variant_lists, combining, incomplete) = Default::default();
+        Self { memory, disk, purges, searches, variant_lists, combining, incomplete, metrics }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
     pub fn peek(&self, primary: &[u8], request: &HeaderMap) -> Option<Found> {
-        match self.memory.get(primary)? {
+        let found = match self.memory.get(primary)? {
             Slot::Entry(entry) => self.checked(primary, entry, None),
             Slot::Variants(list) => {
                 let variant = variant_key(primary, &list.names, list.generation, request);
@@ -88,11 +64,29 @@ impl Tiers {
                 self.checked(&variant, entry, Some(variant.clone()))
             }
             Slot::Segment(_) => None,
+        }?;
+        if found.entry.copied() < self.disk.old_before() {
+            hot::keep(self, primary, &found);
         }
+        Some(found)
     }
 
-    /// What is stored under `primary` for a request with the header fields `request`.
-    pub async fn lookup(&self, primary: &[u8], request: &HeaderMap) -> Lookup {
+    /// What is stored under `primary` for a request with the header fields `request`; `languages`:
+    /// also what was fetched for another Accept-Language, where it fits. And what was fetched for
+    /// another query, where that makes no difference.
+    pub async fn lookup(&self, primary: &[u8], request: &HeaderMap, languages: bool) -> Lookup {
+        let own = self.lookup_at(primary, request, languages).await;
+        if matches!(own, Lookup::Missing { .. })
+            && let Some(alias) = self.searches.alias(primary)
+            && let Lookup::Found(mut found) = self.lookup_at(&alias, request, languages).await
+        {
+            found.variant.get_or_insert(alias);
+            return Lookup::Found(found);
+        }
+        own
+    }
+
+    async fn lookup_at(&self, primary: &[u8], request: &HeaderMap, languages: bool) -> Lookup {
         let variants = match self.slot(primary).await {
             Some(Slot::Entry(entry)) => {
                 return self
@@ -103,12 +97,32 @@ impl Tiers {
             _ => return Lookup::Missing { variants: None },
         };
         let variant = variant_key(primary, &variants.names, variants.generation, request);
-        if let Some(Slot::Entry(entry)) = self.slot(&variant).await
-            && let Some(found) = self.checked(&variant, entry, Some(variant.clone()))
-        {
+        if let Some(found) = self.variant(variant).await {
             return Lookup::Found(found);
         }
+        if languages {
+            let known = variants.known.iter().map(|one| (&one.values, one.language.as_deref()));
+            if let Some(values) = language::fitting(&variants.names, request, known)
+                && let variant = key::variant(primary, variants.generation, values)
+                && let Some(found) = self.variant(variant).await
+            {
+                return Lookup::Found(found);
+            }
+        }
         Lookup::Missing { variants: Some(variants) }
+    }
+
+    async fn variant(&self, variant: Bytes) -> Option<Found> {
+        let Some(Slot::Entry(entry)) = self.slot(&variant).await else { return None };
+        self.checked(&variant, entry, Some(variant.clone()))
+    }
+
+    /// The response that lies at exactly `key` in memory, whatever the purge log says of it.
+    pub fn held(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        match self.memory.get(key)? {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Variants(_) | Slot::Segment(_) => None,
+        }
     }
 
     /// Is anything stored for the URL of `primary`, as far as can be told without reading?
@@ -123,16 +137,38 @@ impl Tiers {
         if !self.disk.may_contain(key) {
             return None;
         }
-        let slot = self.read(key).await?;
+        let changes = self.disk.changes(key);
+        let copy = self.disk.load(key, || self.memory.contains(key)).await;
+        // Whoever shared the read may have been faster.
+        if let Some(slot) = self.memory.get(key) {
+            return Some(slot);
+        }
+        let copy = copy?;
+        let slot = self.decode(key, &copy)?;
         self.memory.insert(Bytes::copy_from_slice(key), slot.clone());
+        // A newer copy may have come in meanwhile, and this one have taken its place in memory. Its
+        // record tells until it is on disk, and then there was a change: in this order.
+        let superseded = match &slot {
+            Slot::Entry(entry) => {
+                self.purges.verdict(key, entry.position, entry.checked_to()) == Verdict::Purged
+            }
+            Slot::Variants(_) | Slot::Segment(_) => false,
+        };
+        if superseded || self.disk.changes(key) != changes {
+            self.memory.remove(key);
+        }
         Some(slot)
     }
 
-    /// A slot from the disk; what does not decode counts as missing.
-    async fn read(&self, key: &[u8]) -> Option<Slot> {
-        let bytes = self.disk.load(key).await?;
-        match codec::decode(&bytes) {
-            Ok(slot) => Some(slot),
+    /// A slot as it lies on disk; what does not decode counts as missing.
+    fn decode(&self, key: &[u8], copy: &DiskCopy<'_>) -> Option<Slot> {
+        match codec::decode(&copy.value) {
+            Ok(slot) => {
+                if let Slot::Entry(entry) = &slot {
+                    entry.set_copied(copy.position);
+                }
+                Some(slot)
+            }
             Err(error) => {
                 tracing::debug!(%error, "a stored response was thrown away");
                 self.metrics.disk.corrupt.inc();
@@ -143,11 +179,16 @@ impl Tiers {
     }
 
     fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
+        if entry.is_segmented() && self.incomplete.contains(&entry.id) {
+            self.remove(key);
+            return None;
+        }
         let position = self.purges.position();
         if entry.checked_to() >= position {
             return Some(Found { entry, stale: false, variant });
         }
-        match self.purges.verdict(key, entry.position, entry.checked_to()) {
+        let base = entry.position.max(entry.checked_to());
+        match self.verdict(key, &entry, base) {
             Verdict::Valid => {
                 entry.set_checked(position);
                 Some(Found { entry, stale: false, variant })
@@ -162,6 +203,22 @@ impl Tiers {
         }
     }
 
+    /// What the purge log says of `entry` under `key`, which was fetched or checked last at `base`.
+    fn verdict(&self, key: &[u8], entry: &Entry, base: u64) -> Verdict {
+        match self.purges.verdict(key, entry.position, base) {
+            Verdict::Purged => Verdict::Purged,
+            _ if self.is_void(key, entry, base) => Verdict::Purged,
+            verdict => verdict,
+        }
+    }
+
+    /// A group that `entry` belongs to was made void after `base` (RFC 9875).
+    fn is_void(&self, key: &[u8], entry: &Entry, base: u64) -> bool {
+        let groups = &entry.stored.groups;
+        !groups.is_empty()
+            && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
+    }
+
     /// Takes `entry` in under `key`: from now on lookups find it. Gives it back where a purge is
     /// newer than its fetch. What is returned beside it goes to [`Self::write_behind`].
     pub fn admit(&self, key: Bytes, mut entry: Entry) -> Result<(Arc<Entry>, ToDisk), Arc<Entry>> {
@@ -171,13 +228,15 @@ impl Tiers {
             // The copy on disk must not come back after a kill, so its key goes into the log
             // before the new copy is used.
             let logged = self.purges.supersede(&key);
-            if self.purges.admits(&logged, entry.position) != Verdict::Valid {
+            if self.purges.admits(&logged, entry.position) != Verdict::Valid
+                || self.is_void(&key, &entry, entry.position)
+            {
                 return Err(Arc::new(entry));
             }
             entry.position = logged.position();
             entry.set_checked(logged.position());
             ticket = Some(logged);
-        } else if self.purges.verdict(&key, entry.position, entry.position) != Verdict::Valid {
+        } else if self.verdict(&key, &entry, entry.position) != Verdict::Valid {
             return Err(Arc::new(entry));
         }
         let entry = Arc::new(entry);
@@ -203,15 +262,18 @@ impl Tiers {
             _ => (selected.generation, Vec::new()),
         };
         let variant = key::variant(&primary, generation, selected.values);
+        let language = language::of_content(entry.fields.get_all(&language::FIELD));
+        let new = Known { values: selected.values.clone(), language };
         let (_, to_disk) = self.admit(variant, entry).ok()?;
         let mut behind = vec![to_disk];
-        if known.contains(selected.values) {
+        if known.contains(&new) {
             return Some(behind);
         }
+        known.retain(|one| one.values != new.values);
         while known.len() >= max_variants.max(1) {
-            self.remove(&key::variant(&primary, generation, &known.remove(0)));
+            self.remove(&key::variant(&primary, generation, &known.remove(0).values));
         }
-        known.push(selected.values.clone());
+        known.push(new);
         let names = selected.names.into();
         let slot = Slot::Variants(Arc::new(Variants { names, generation, known }));
         self.memory.insert(primary.clone(), slot.clone());
@@ -223,15 +285,7 @@ impl Tiers {
     /// `store_wait`; past that it stays in memory only.
     pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
         for ToDisk { key, slot, ticket } in to_disk {
-            let purges = self.purges.clone();
-            let on_disk = ticket.map(|ticket| {
-                let retire = move |written: bool| {
-                    if written {
-                        purges.retire(ticket);
-                    }
-                };
-                Box::new(retire) as OnDisk
-            });
+            let on_disk = hot::on_disk(self, &slot, ticket);
             self.write(key, &slot, on_disk).await;
         }
     }
@@ -246,6 +300,12 @@ impl Tiers {
         }
     }
 
+    /// A segment of the entry `id` is in no tier any more: the next request for it is a miss. (What
+    /// is under way breaks off; whoever can get the segment elsewhere need not say so.)
+    pub fn lost_part(&self, id: &EntryId) {
+        self.incomplete.insert(id);
+    }
+
     /// Forgets what lies at `key`.
     pub fn remove(&self, key: &[u8]) {
         self.memory.remove(key);
@@ -253,10 +313,20 @@ impl Tiers {
     }
 
     /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
-    /// included, are not used any more, nor is what is being fetched now.
-    pub fn invalidate(&self, url: &[u8]) {
-        self.purges.invalidate(key::url_part(url));
-        self.remove(url);
+    /// included, are not used any more, nor is what is being fetched now. Recorded only where
+    /// there may be a copy, or, with `filling`, where one may be coming in.
+    pub fn invalidate(&self, url: &[u8], filling: bool) {
+        for url in [Some(Bytes::copy_from_slice(url)), self.searches.alias(url)].iter().flatten() {
+            if filling || self.may_hold(url) {
+                self.purges.invalidate(key::url_part(url));
+                self.remove(url);
+            }
+        }
+    }
+
+    /// The same of all that belongs to the group `name` on the origin of `primary` (RFC 9875).
+    pub fn invalidate_group(&self, primary: &[u8], name: &str) {
+        self.purges.invalidate(&key::group(primary, name));
     }
 
     /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.
@@ -281,17 +351,29 @@ impl Tiers {
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }
-        let Some(Slot::Segment(bytes)) = self.read(&key).await else { return None };
+        let copy = self.disk.load(&key, || false).await?;
+        let Some(Slot::Segment(bytes)) = self.decode(&key, &copy) else { return None };
         if in_memory {
             self.memory.insert(key, Slot::Segment(bytes.clone()));
         }
         Some(bytes)
     }
 
+    /// Whether segment number `index` of a body is somewhere, as far as can be told without reading.
+    pub fn has_segment(&self, id: &EntryId, index: u32) -> bool {
+        let key = key::segment(id, index);
+        self.memory.contains(&key) || self.disk.may_contain(&key)
+    }
+
     /// The largest body whose segments may live in the memory tier, in bytes: a 1 GiB object must
     /// not push everything else out.
     pub fn memory_object_max(&self) -> u64 {
         self.memory.capacity() / 16
+    }
+
+    /// The segments of so long a body live in the memory tier, too.
+    pub fn keeps_in_memory(&self, len: u64) -> bool {
+        len <= self.memory_object_max() || !self.has_disk()
     }
 
     /// A disk tier takes what is stored now.
@@ -301,7 +383,7 @@ impl Tiers {
 
     /// True where a body of `len` bytes can be kept whole.
     pub fn can_keep(&self, len: u64) -> bool {
-        self.has_disk() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
+        self.has_disk() || len <= self.memory.capacity() / 4
     }
 
     /// Ends the disk tier within `deadline`; nothing is looked up or stored any more.
@@ -321,3 +403,6 @@ pub fn variant_key(
     vary::selecting_values(names, request, &mut values);
     key::variant(primary, generation, &values)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,78 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::request;
 use http_body::{Frame, SizeHint};
 
-use crate::cache::flight::stream::{End, Next, StreamReader};
-use crate::cache::tiers::Tiers;
-use crate::clock;
+use crate::clock::Moment;
 use crate::observe::record::Record;
-use crate::proxy::compress::GzipBody;
-use crate::proxy::segments::{Extent, SegmentReader};
+use crate::proxy::assembly::Assembly;
+use crate::proxy::compress::EncodedBody;
+use crate::proxy::conn::Conn;
+use crate::proxy::decode::DecodedBody;
+use crate::proxy::flight_reader::FlightReader;
 use crate::proxy::worker::Worker;
 use crate::upstream::ResponseBody;
 
 /// Why an answer broke off. The client sees broken framing, never a clean end.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off: {0}")]
-pub struct Broken(&'static str);
-
-/// A reader of a fetch under way, with the way back to the store for when it falls behind.
-pub struct FlightReader {
-    reader: StreamReader,
-    len: Option<u64>,
-    /// Where the store keeps the body, if it does; `to` is not used.
-    stored: Option<(Arc<Tiers>, Extent)>,
-    behind: Option<SegmentReader>,
-}
-
-impl FlightReader {
-    /// Reads a flight's body from its beginning. `len`: its length, where the head tells it.
-    pub fn new(
-        reader: StreamReader,
-        len: Option<u64>,
-        stored: Option<(Arc<Tiers>, Extent)>,
-    ) -> Self {
-        Self { reader, len, stored, behind: None }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        loop {
-            if let Some(behind) = &mut self.behind {
-                match ready!(behind.poll_next(cx)) {
-                    Some(Ok(bytes)) => {
-                        self.reader.skip(bytes.len() as u64);
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                    }
-                    Some(Err(_)) => return Poll::Ready(Some(Err(Broken("fell too far behind")))),
-                    None => self.behind = None,
-                }
-            }
-            return Poll::Ready(match ready!(self.reader.poll_next(cx)) {
-                Next::Chunk(chunk) => Some(Ok(Frame::data(chunk))),
-                Next::End(End::Complete(None)) => None,
-                Next::End(End::Complete(Some(trailers))) => {
-                    // Asked once: the end is all that is left.
-                    self.reader.finish();
-                    Some(Ok(Frame::trailers(trailers.as_ref().clone())))
-                }
-                Next::End(End::Broken) => Some(Err(Broken("the origin broke off"))),
-                Next::Behind => {
-                    let Some((tiers, extent)) = &self.stored else {
-                        return Poll::Ready(Some(Err(Broken("fell too far behind"))));
-                    };
-                    // The segment at hand is whole: the window is never smaller than one.
-                    let mut extent = *extent;
-                    let size = u64::from(extent.segment.max(1));
-                    extent.from = self.reader.offset();
-                    extent.to = (extent.from / size + 1) * size;
-                    self.behind = Some(SegmentReader::new(tiers.clone(), extent));
-                    continue;
-                }
-            });
-        }
-    }
-}
+pub struct Broken(pub(super) &'static str);
 
 /// Where the bytes come from. What a hit in memory does not need is boxed: a body is moved a dozen
 /// times on its way to hyper.
@@ -88,12 +33,14 @@ pub enum Source {
     Full(Bytes),
     /// From a fetch under way.
     Flight(Box<FlightReader>),
-    /// From the store, piece by piece.
-    Segments(Box<SegmentReader>),
+    /// From several places, one after the other.
+    Assembly(Box<Assembly>),
     /// From the origin to this client alone.
     Upstream(Box<ResponseBody>),
-    /// The same, gzipped on the way.
-    Gzip(Box<GzipBody>),
+    /// The same, coded on the way.
+    Encoded(Box<EncodedBody>),
+    /// From any of these, decoded on the way.
+    Decoded(Box<DecodedBody>),
 }
 
 impl Source {
@@ -102,14 +49,18 @@ impl Source {
         match self {
             Self::Empty => Some(0),
             Self::Full(bytes) => Some(bytes.len() as u64),
-            Self::Flight(flight) => flight.len,
-            Self::Segments(reader) => Some(reader.remaining()),
+            Self::Flight(flight) => flight.len(),
+            Self::Assembly(assembly) => Some(assembly.len()),
             Self::Upstream(body) => http_body::Body::size_hint(body.as_ref()).exact(),
-            Self::Gzip(_) => None,
+            Self::Encoded(_) | Self::Decoded(_) => None,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    /// The next frame.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match self {
             Self::Empty => None,
             Self::Full(bytes) => {
@@ -117,46 +68,64 @@ impl Source {
                 (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
             }
             Self::Flight(flight) => ready!(flight.poll(cx)),
-            Self::Segments(reader) => ready!(reader.poll_next(cx)).map(|piece| {
-                piece.map(Frame::data).map_err(|_| Broken("a part of the stored body is gone"))
-            }),
+            Self::Assembly(assembly) => ready!(assembly.poll(cx)),
             Self::Upstream(body) => {
                 ready!(http_body::Body::poll_frame(Pin::new(body.as_mut()), cx))
                     .map(|frame| frame.map_err(|_| Broken("the origin broke off")))
             }
-            Self::Gzip(body) => ready!(body.poll_frame(cx))
+            Self::Encoded(body) => ready!(body.poll_frame(cx))
                 .map(|frame| frame.map_err(|_| Broken("the origin broke off"))),
+            Self::Decoded(body) => ready!(body.poll_frame(cx)),
         };
         Poll::Ready(frame)
     }
 }
 
-/// Makes the record of a request when its answer has been sent or given up.
+/// One request's account, from its head to its record, which is made when its answer has been sent
+/// or given up. In one place from the beginning, so that only a pointer walks along.
 pub struct Tally {
     /// Counts and writes the record.
     pub worker: Arc<Worker>,
+    /// When the request's head was complete.
+    pub began: Moment,
     /// The record, but for what only the end tells.
     pub record: Record,
-    /// When the request's head was complete, by [`clock::monotonic_ns`].
-    pub began_ns: u64,
     /// Body bytes that the client sent, where it sent any.
     pub received: Option<Arc<AtomicU64>>,
-}
-
-/// An answer's body. Its drop ends the request's record.
-pub struct Body {
-    source: Source,
+    /// Length of the answer's body, where that is known.
     expected: Option<u64>,
     ended: bool,
     sent: u64,
-    tally: Option<Box<Tally>>,
+}
+
+impl Tally {
+    /// Of a request whose head is complete now.
+    pub fn begin(worker: &Arc<Worker>, conn: &Conn, head: &request::Parts) -> Box<Self> {
+        let began = Moment::now();
+        let noted = worker.house.log.note(head, conn.peer);
+        Box::new(Self {
+            worker: worker.clone(),
+            began,
+            record: Record::new(noted, head.method.clone()),
+            received: None,
+            expected: None,
+            ended: false,
+            sent: 0,
+        })
+    }
+}
+
+/// An answer's body. Its drop ends the request's record. Small, as hyper moves it a dozen times.
+pub struct Body {
+    source: Source,
+    tally: Box<Tally>,
 }
 
 impl Body {
     /// A body from `source`; `tally` is completed when it ends.
-    pub fn new(source: Source, tally: Box<Tally>) -> Self {
-        let expected = source.len();
-        Self { source, expected, ended: false, sent: 0, tally: Some(tally) }
+    pub fn new(source: Source, mut tally: Box<Tally>) -> Self {
+        tally.expected = source.len();
+        Self { source, tally }
     }
 }
 
@@ -172,10 +141,10 @@ impl http_body::Body for Body {
         let polled = ready!(this.source.poll(cx));
         match &polled {
             Some(Ok(frame)) => {
-                this.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.tally.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
             Some(Err(_)) => {}
-            None => this.ended = true,
+            None => this.tally.ended = true,
         }
         Poll::Ready(polled)
     }
@@ -189,8 +158,8 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.expected {
-            Some(len) => SizeHint::with_exact(len.saturating_sub(self.sent)),
+        match self.tally.expected {
+            Some(len) => SizeHint::with_exact(len.saturating_sub(self.tally.sent)),
             None => SizeHint::default(),
         }
     }
@@ -198,12 +167,13 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Some(tally) = self.tally.take() else { return };
-        let Tally { worker, mut record, began_ns, received } = *tally;
-        record.bytes_out = self.sent;
-        record.bytes_in = received.map_or(0, |count| count.load(Ordering::Relaxed));
-        record.aborted = !self.ended && self.expected != Some(self.sent);
-        record.duration_ns = clock::monotonic_ns().saturating_sub(began_ns);
-        worker.finish(&record);
+        let tally = &mut *self.tally;
+        let (record, now) = (&mut tally.record, Moment::now());
+        record.bytes_out = tally.sent;
+        record.bytes_in = tally.received.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
+        record.aborted = !tally.ended && tally.expected != Some(tally.sent);
+        record.duration_ns = now.ns_since(tally.began);
+        record.ended = now.timestamp();
+        tally.worker.finish(record);
     }
 }

@@ -4,70 +4,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::ACCEPT_ENCODING;
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::cache::entry::Variants;
 use crate::cache::flight::{Fill, Head, Joined};
-use crate::cache::tiers::{Found, variant_key};
+use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::{self, Filling, Plan, Private, Shared};
-use crate::proxy::forward;
 use crate::proxy::interim::{self, Relay};
 use crate::proxy::respond::{self, Answer};
+use crate::proxy::wanted::Goal;
+pub use crate::proxy::wanted::Wanted;
 use crate::proxy::worker::Worker;
+use crate::proxy::{forward, parts};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
+use crate::semantics::range::RangeAnswer;
 use crate::semantics::reuse::{self, Failure};
-use crate::semantics::vary;
+use crate::semantics::storable::NoStore;
+use crate::semantics::stored::Stored;
+use crate::semantics::{guard, headers, key, storable, vary, withheld};
 use crate::upstream::RequestBody;
-
-/// What is wanted of the origin, and why.
-pub struct Wanted {
-    fwd: Fwd,
-    detail: Option<&'static str>,
-    /// What is stored and needs validation.
-    stale: Option<Found>,
-    /// The selecting fields of what is stored for others, and their list's generation.
-    varies: Option<(Box<[HeaderName]>, u64)>,
-}
-
-impl Wanted {
-    /// Nothing is stored for this request.
-    pub fn missing(fwd: Fwd, variants: Option<Arc<Variants>>) -> Self {
-        let varies = variants.map(|list| (list.names.clone(), list.generation));
-        Self { fwd, detail: None, stale: None, varies }
-    }
-
-    /// `stale` is stored, but may not be used as it is.
-    pub fn validated(fwd: Fwd, detail: &'static str, stale: Found) -> Self {
-        Self { fwd, detail: Some(detail), stale: Some(stale), varies: None }
-    }
-
-    /// Why the origin is asked.
-    pub fn fwd(&self) -> Fwd {
-        self.fwd
-    }
-
-    fn decision(&self, outcome: Outcome) -> Decision {
-        let mut decision = Decision::forwarded(outcome, self.fwd);
-        decision.detail = self.detail;
-        decision
-    }
-
-    fn flight_key(&self, ask: &Ask, primary: &[u8]) -> Bytes {
-        match (&self.stale, &self.varies) {
-            (Some(Found { variant: Some(variant), .. }), _) => variant.clone(),
-            (None, Some((names, generation))) => {
-                variant_key(primary, names, *generation, &ask.head.headers)
-            }
-            _ => Bytes::copy_from_slice(primary),
-        }
-    }
-}
 
 /// Followers whose request the answer does not fit fly again; past this many times, alone.
 const MAX_LEGS: usize = 3;
@@ -93,10 +52,8 @@ async fn lead_or_follow(
     primary: &[u8],
     mut wanted: Wanted,
 ) -> Result<Answer, ProxyError> {
-    if wanted.stale.is_none()
-        && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_if_match)
-    {
-        // An answer without the whole body fills nothing (RFC 9111 §3.3; parts come later).
+    if wanted.goal(ask) == Goal::Pass {
+        // An answer without the body, or with several parts of it, fills nothing.
         let private = forward::pass(worker, ask, RequestBody::Empty, None, "partial").await?;
         let decision = wanted.decision(Outcome::Miss);
         return Ok(respond::from_origin(ask, private, decision));
@@ -104,19 +61,26 @@ async fn lead_or_follow(
     let house = &worker.house;
     let max_wait = ask.view.snapshot.cache.max_wait;
     let mut known = house.uncacheable.get(primary, clock::now());
+    let mut failed_before = false;
     for leg in 0..=MAX_LEGS {
-        // What is not shared anyway is not waited for.
-        let alone = leg == MAX_LEGS || known.is_some() || ask.asked.authorised;
+        let goal = wanted.goal(ask);
+        let alone = leg == MAX_LEGS || known.is_some() || is_for_one(ask, &wanted);
+        if goal == Goal::Part
+            && !alone
+            && let Some(answer) = from_the_whole(worker, ask, primary, &wanted).await
+        {
+            return Ok(answer);
+        }
         let joined = if alone {
             let (fill, flight) = house.flights.solo();
             Joined::Leader(fill, flight)
         } else {
-            house.flights.join(&wanted.flight_key(ask, primary))
+            house.flights.join(&wanted.flight_key(ask, primary, goal))
         };
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
                 let relay = Relay::open(worker, ask).await;
-                let private = launch(worker, ask, primary, &wanted, fill, relay);
+                let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
             }
             Joined::Follower(flight) => {
@@ -130,18 +94,23 @@ async fn lead_or_follow(
             flight.head().await
         };
         match head {
-            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed)? {
-                Used::Answer(answer) => return Ok(*answer),
-                Used::OtherVariant(names, generation) => {
-                    wanted.varies = Some((names, generation));
-                    wanted.stale = None;
-                    wanted.fwd = Fwd::VaryMiss;
+            Head::Shared(shared) => {
+                match use_shared(worker, ask, primary, &shared, &wanted, collapsed) {
+                    // One of those who waited asks for all: nothing was sent to them yet.
+                    Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
+                        failed_before = true;
+                    }
+                    Err(error) => return Err(error),
+                    Ok(Used::Answer(answer)) => return Ok(*answer),
+                    Ok(Used::OtherVariant(names, generation)) => {
+                        wanted.selected_by(names, generation);
+                    }
+                    Ok(Used::AskAgain) => match receive(private.take()).await {
+                        Some(private) => return Ok(passed(ask, private, &wanted)),
+                        None => known = Some("not-shared"),
+                    },
                 }
-                Used::AskAgain => match receive(private.take()).await {
-                    Some(private) => return Ok(passed(ask, private, &wanted)),
-                    None => known = Some("origin-error"),
-                },
-            },
+            }
             Head::Released(reason) => {
                 if let Some(private) = receive(private.take()).await {
                     return Ok(passed(ask, private, &wanted));
@@ -152,13 +121,53 @@ async fn lead_or_follow(
             Head::Abandoned | Head::Pending => {}
         }
     }
-    Err(ProxyError::Upstream {
-        status: 502,
-        reason: "the fetch was abandoned",
-        proxy_error: "proxy_internal_error",
-        unreachable: false,
-    })
+    Err(ABANDONED)
 }
+
+/// What is not shared anyway is not waited for, nor does anybody wait for it: a HEAD's answer,
+/// what is fetched with a personal permission, and what must be validated for each.
+fn is_for_one(ask: &Ask, wanted: &Wanted) -> bool {
+    let unshared =
+        |found: &Found| !reuse::may_be_shared(&found.entry.stored, &ask.asked, &ask.view.policy);
+    ask.asked.authorised || ask.asked.is_head() || wanted.stale.as_ref().is_some_and(unshared)
+}
+
+/// A part of what somebody fetches whole, where it has come already or is about to.
+async fn from_the_whole(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
+    wanted: &Wanted,
+) -> Option<Answer> {
+    let flight = worker.house.flights.find(&wanted.whole_key(ask, primary))?;
+    let cache = &ask.view.snapshot.cache;
+    let Head::Shared(shared) = timeout(cache.max_wait, flight.head()).await.ok()? else {
+        return None;
+    };
+    let Shared::Filling(filling) = &*shared else { return None };
+    let near = match parts::asked_for(ask, &filling.stored, filling.len?) {
+        RangeAnswer::Part(span) => filling.reaches(span, cache.window),
+        RangeAnswer::Whole | RangeAnswer::Unsatisfiable => true,
+        RangeAnswer::Parts(_) => false,
+    };
+    if !near || filling.is_broken() {
+        return None;
+    }
+    match use_shared(worker, ask, primary, &shared, wanted, true) {
+        Ok(Used::Answer(answer)) => {
+            worker.house.metrics.cache.collapsed.inc();
+            Some(*answer)
+        }
+        _ => None,
+    }
+}
+
+const ABANDONED: ProxyError = ProxyError::Upstream {
+    status: 502,
+    reason: "the fetch was abandoned",
+    proxy_error: "proxy_internal_error",
+    unreachable: false,
+};
 
 async fn receive(private: Option<oneshot::Receiver<Private>>) -> Option<Private> {
     private?.await.ok()
@@ -178,36 +187,83 @@ fn launch(
     primary: &[u8],
     wanted: &Wanted,
     fill: Fill<Shared>,
-    relay: Option<Relay>,
+    relay: Option<&Relay>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
-    let via = &worker.house.via;
-    let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
-    let build = |stored| {
-        let fields = forward::fields_to_fill(ask, via, stored);
-        let mut request = forward::request(ask, Method::GET, fields, RequestBody::Empty);
-        if let Some(relay) = relay.clone() {
-            relay.attach(&mut request);
-        }
-        request
-    };
-    let request = build(stored);
-    let plan = Plan {
+    let goal = wanted.goal(ask);
+    let (request, anew) = wanted.requests(worker, ask, goal, relay);
+    let plan = wanted.plan(worker, ask, goal, plan(worker, ask, primary));
+    tokio::spawn(fill::run(plan, fill, request, anew, tell));
+    private
+}
+
+/// For a request that found nothing stored.
+fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
+    Plan {
         worker: worker.clone(),
         view: ask.view.clone(),
         primary: Bytes::copy_from_slice(primary),
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
-        forced: wanted.fwd == Fwd::Request,
-        gzip: ask.takes_gzip(),
-        origin_codes: (wanted.varies.as_ref())
-            .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))
-            || wanted.stale.as_ref().is_some_and(|found| !found.entry.compressible),
-        stale: wanted.stale.clone(),
+        forced: false,
+        coding: ask.coding(|_| true),
+        origin_codes: false,
+        stale: None,
+        asks_part: false,
+        base: None,
+        gaps: Vec::new(),
+        refill: None,
+        part: None,
+        whole_key: Bytes::new(),
+    }
+}
+
+/// Answers a POST, and stores the answer for GET where the origin says that it is what GET would
+/// bring (RFC 9110 §9.3.3). What the POST made void has been invalidated.
+pub async fn answer_post(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
+    mut answer: Private,
+) -> Result<Answer, ProxyError> {
+    let policy = &ask.view.policy;
+    headers::strip_hop_by_hop(answer.response.headers_mut());
+    let withheld = withheld::take(answer.response.headers_mut(), policy);
+    let judged = storable::storable_post(
+        &ask.asked,
+        answer.response.status().as_u16(),
+        key::url_part(primary),
+        answer.response.headers(),
+        policy,
+        answer.asked_at,
+        clock::now(),
+    );
+    let request = &ask.head.headers;
+    let asked = storable::as_get(&ask.asked);
+    let judged = judged.and_then(|stored| {
+        if ask.view.unkeyed.are_in(request) {
+            return Err(NoStore::OddRequest); // a GET's would have been dropped
+        }
+        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
+        Ok(stored)
+    });
+    let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
+    let Ok(stored) = judged else {
+        answer.response.headers_mut().extend(withheld);
+        return Ok(respond::from_origin(ask, answer, decision));
     };
-    let unconditional = stored.is_some().then(|| build(None));
-    tokio::spawn(fill::run(plan, fill, request, unconditional, tell));
-    private
+    let plan = Plan { asked, ..plan(worker, ask, primary) };
+    let (fill, flight) = worker.house.flights.solo();
+    let (tell, private) = oneshot::channel();
+    tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
+    if let Head::Shared(shared) = flight.head().await
+        && let Shared::Filling(filling) = &*shared
+    {
+        let answer = respond::from_filling(ask, worker, filling, decision, clock::now());
+        return Ok(with(answer, &filling.withheld, false));
+    }
+    let private = receive(Some(private)).await.ok_or(ABANDONED)?;
+    Ok(respond::from_origin(ask, private, decision))
 }
 
 enum Used {
@@ -221,6 +277,7 @@ enum Used {
 fn use_shared(
     worker: &Arc<Worker>,
     ask: &Ask,
+    primary: &[u8],
     shared: &Shared,
     wanted: &Wanted,
     collapsed: bool,
@@ -229,18 +286,39 @@ fn use_shared(
     let now = clock::now();
     let answer = match shared {
         Shared::Filling(filling) => {
+            // One flight validates what lies under an alias for all its URLs: is it theirs still?
+            let place = &filling.place;
+            if collapsed
+                && *place != primary
+                && tiers.searches.alias(primary).as_ref() != Some(place)
+            {
+                return Ok(Used::AskAgain);
+            }
             if collapsed && let Some(other) = mismatch(ask, filling) {
                 return Ok(other);
             }
+            if collapsed && !is_shared(ask, &filling.stored) {
+                return Ok(Used::AskAgain);
+            }
+            if collapsed && filling.is_broken() {
+                return Err(BROKE_OFF);
+            }
             let mut decision = wanted.decision(Outcome::Miss);
             decision.collapsed = collapsed;
-            respond::from_filling(ask, tiers, filling, decision, now)
+            let answer = respond::from_filling(ask, worker, filling, decision, now);
+            with(answer, &filling.withheld, collapsed)
         }
-        Shared::Validated(entry) => {
+        Shared::Validated { entry, .. }
+            if (collapsed && !is_shared(ask, &entry.stored))
+                || !parts::lacking(ask, entry).is_empty() =>
+        {
+            return Ok(Used::AskAgain);
+        }
+        Shared::Validated { entry, status, withheld } => {
             let mut decision = wanted.decision(Outcome::Revalidated);
             decision.collapsed = collapsed;
-            decision.fwd_status = Some(304);
-            respond::from_entry(ask, tiers, entry, decision, now)
+            decision.fwd_status = Some(*status);
+            with(respond::from_entry(ask, worker, entry, decision, now), withheld, collapsed)
         }
         Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {
             Some(answer) => answer,
@@ -256,6 +334,31 @@ fn use_shared(
         }
     };
     Ok(Used::Answer(Box::new(answer)))
+}
+
+/// The fetch has broken off before anything was sent to this client.
+const BROKE_OFF: ProxyError = ProxyError::Upstream {
+    status: 502,
+    reason: "the origin broke off",
+    proxy_error: "http_response_incomplete",
+    unreachable: false,
+};
+
+/// What one fetch brought may answer another request, too (RFC 9111 §4): as it would from the
+/// store, were it there already.
+fn is_shared(ask: &Ask, stored: &Stored) -> bool {
+    let now = clock::now();
+    reuse::may_follow(stored, &ask.asked, &ask.view.policy, now)
+}
+
+/// The fields that are for the leader alone.
+fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
+    if !collapsed {
+        for (name, value) in withheld {
+            answer.response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    answer
 }
 
 fn mismatch(ask: &Ask, filling: &Filling) -> Option<Used> {
@@ -281,13 +384,14 @@ fn stale(worker: &Arc<Worker>, ask: &Ask, wanted: &Wanted, failure: Failure) -> 
     if let Failure::Status(status) = failure {
         decision.fwd_status = Some(status);
     }
-    Some(respond::from_entry(ask, &worker.house.tiers, &found.entry, decision, now))
+    Some(respond::from_entry(ask, worker, &found.entry, decision, now))
 }
 
 /// Validates `found` without anybody waiting, unless somebody does so already (RFC 5861 §3).
 pub fn in_background(worker: &Arc<Worker>, ask: &Ask, primary: &[u8], found: &Found) {
-    let wanted = Wanted::validated(Fwd::Stale, "stale-while-revalidate", found.clone());
-    if let Joined::Leader(fill, _) = worker.house.flights.join(&wanted.flight_key(ask, primary)) {
+    let wanted = Wanted::validated(ask, Fwd::Stale, "stale-while-revalidate", found.clone());
+    let key = wanted.flight_key(ask, primary, wanted.goal(ask));
+    if let Joined::Leader(fill, _) = worker.house.flights.join(&key) {
         drop(launch(worker, ask, primary, &wanted, fill, None));
     }
 }

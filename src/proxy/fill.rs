@@ -1,5 +1,5 @@
-//! The fill of a flight: asks the origin, decides what the answer is good for, tells the
-//! followers, and streams the body to them and into the store (DESIGN D5).
+//! The fill of a flight: asks the origin, and decides what the answer is good for; its body is
+//! `inflow`'s (DESIGN D5).
 //!
 //! A task of its own on the leader's worker: a client that leaves takes nothing with it. Dropping
 //! it midway (at the end of a drain) breaks every reader's message and stores nothing.
@@ -7,89 +7,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{DATE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http::header::DATE;
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use crate::cache::entry::{Entry, EntryId, Fields};
-use crate::cache::flight::stream::{End, Stream};
 use crate::cache::flight::{Fill, Head};
-use crate::cache::tiers::{Found, Selected};
+use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
-use crate::proxy::pump::Pump;
+pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
+use crate::proxy::inflow::{self, Part};
+use crate::proxy::partial::{self, Verdict};
+use crate::proxy::refill::Refill;
 use crate::proxy::worker::{View, Worker};
+use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
+use crate::semantics::search::Variance;
+use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
-use crate::semantics::vary::VaryRule;
-use crate::semantics::{date, encoding, guard, headers, storable, validation, vary};
+use crate::semantics::{date, encoding, guard, headers, key, storable, validation, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
-
-/// What a flight shares with all who wait for it.
-pub enum Shared {
-    /// A response that is being stored while it streams.
-    Filling(Box<Filling>),
-    /// The stored response was validated and is fresh again.
-    Validated(Arc<Entry>),
-    /// The origin answered with an error status: stale content if that is allowed, else each
-    /// asks for itself.
-    OriginError(u16),
-    /// The origin gave no answer.
-    Failed(ProxyError),
-}
-
-/// A response that is being stored while it streams.
-pub struct Filling {
-    /// What RFC 9111 decisions need.
-    pub stored: Stored,
-    /// The header fields as they are sent.
-    pub fields: Fields,
-    /// Length of the body, where the head tells it.
-    pub len: Option<u64>,
-    /// Larder may code the body.
-    pub compressible: bool,
-    /// The body as the origin sends it.
-    pub identity: Arc<Stream>,
-    /// The same gzipped, if the leader's client takes it.
-    pub gzip: Option<Arc<Stream>>,
-    /// Names the segments.
-    pub id: EntryId,
-    /// The body is stored in segments as it arrives.
-    pub segmented: bool,
-    /// What the response varies on, and the leader's values for it.
-    pub varies: Option<Varies>,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-}
-
-/// The selecting fields of a response and the values it was selected by.
-#[derive(Debug, Clone)]
-pub struct Varies {
-    /// The selecting header fields.
-    pub names: Box<[HeaderName]>,
-    /// The generation of a new list of them.
-    pub generation: u64,
-    /// The normalised values of the request that was answered.
-    pub values: Bytes,
-}
-
-impl Varies {
-    pub(super) fn selected(&self) -> Selected<'_> {
-        Selected { names: &self.names, generation: self.generation, values: &self.values }
-    }
-}
-
-/// An answer for the leader alone.
-pub struct Private {
-    /// The origin's answer.
-    pub response: Response<ResponseBody>,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-    /// Why it is not shared.
-    pub reason: &'static str,
-}
 
 /// What a fill needs to know of the request that began it.
 pub struct Plan {
@@ -105,26 +45,39 @@ pub struct Plan {
     pub request_fields: HeaderMap,
     /// A client's own directives forced this fetch.
     pub forced: bool,
-    /// The leader's client takes gzip.
-    pub gzip: bool,
+    /// What the leader's client gets where Larder makes it.
+    pub coding: Option<Coding>,
     /// The origin has answered for this URL in codings of its own.
     pub origin_codes: bool,
     /// The stored response that is validated.
     pub stale: Option<Found>,
+    /// A part is asked for: a 206 is good for something.
+    pub asks_part: bool,
+    /// What is held in part, to be completed by `gaps`.
+    pub base: Option<Found>,
+    /// What is missing of it; the first is asked for.
+    pub gaps: Vec<Span>,
+    /// How the others are asked for.
+    pub refill: Option<Arc<Refill>>,
+    /// What is answered with, where it is a part of `base`.
+    pub part: Option<Span>,
+    /// The key by which others look for the whole.
+    pub whole_key: Bytes,
 }
 
-/// Asks the origin with `request` and fills the flight. `unconditional`: the same without
-/// validators, for an origin that validates something else. `private` takes an answer that only
-/// the leader may have.
+/// Asks the origin with `request` and fills the flight. `anew`: the same as if nothing were held,
+/// for an origin that has something else by now. `private` takes an answer that only the leader
+/// may have.
 pub async fn run(
     plan: Plan,
-    fill: Fill<Shared>,
+    mut fill: Fill<Shared>,
     mut request: Request<RequestBody>,
-    mut unconditional: Option<Request<RequestBody>>,
+    mut anew: Option<Request<RequestBody>>,
     private: oneshot::Sender<Private>,
 ) {
     let house = plan.worker.house.clone();
     let position = house.tiers.purges.position();
+    let mut base = plan.base.as_ref();
     loop {
         let asked_at = clock::now();
         let began = clock::monotonic_ns();
@@ -141,35 +94,146 @@ pub async fn run(
         // What is judged is what would be stored.
         headers::strip_hop_by_hop(response.headers_mut());
         let arrived = Arrived { response, asked_at, at: clock::now(), origin_ns, position };
-        if let (StatusCode::NOT_MODIFIED, Some(stale)) = (arrived.response.status(), &plan.stale) {
+        let status = arrived.response.status();
+        let validates = status == StatusCode::NOT_MODIFIED
+            || (status == StatusCode::OK && plan.asked.is_head()); // RFC 9111 §4.3.5
+        if let (true, Some(stale)) = (validates, &plan.stale) {
             if validated(&plan, &fill, &arrived, stale).await {
                 return;
             }
-            // The origin validated something that is not stored here: ask for the whole.
-            if let Some(again) = unconditional.take() {
+            if status == StatusCode::OK {
+                // The origin has something else by now.
+                house.tiers.remove(stale.variant.as_ref().unwrap_or(&plan.primary));
+            } else if let Some(again) = anew.take() {
+                // It validated something that is not stored here.
                 request = again;
                 continue;
             }
         }
-        return answered(&plan, fill, arrived, private).await;
+        if plan.asks_part && status == StatusCode::OK {
+            fill.also(plan.whole_key.clone()); // it is what others wait for
+        }
+        if (plan.asks_part || base.is_some()) && status == StatusCode::PARTIAL_CONTENT {
+            match part(&plan, base, arrived) {
+                Came::Part(arrived, part) => {
+                    return inflow::parts(&plan, fill, arrived, *part).await;
+                }
+                Came::Private(answer) => {
+                    let _ = private.send(answer);
+                    return fill.tell(Head::Released("not-kept"));
+                }
+                Came::Foreign => {}
+            }
+        } else if base.is_none() || !speaks_of_part(status) {
+            return answered(&plan, fill, arrived, private).await;
+        }
+        // What is held is not what the origin has.
+        if let Some(outdated) = base.take() {
+            house.tiers.remove(outdated.variant.as_ref().unwrap_or(&plan.primary));
+        }
+        match anew.take() {
+            Some(again) => request = again,
+            None => return, // never: there is one where something is held
+        }
+    }
+}
+
+/// The answer is about the part that Larder asked for: of no use to the client.
+fn speaks_of_part(status: StatusCode) -> bool {
+    matches!(status, StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NOT_MODIFIED)
+}
+
+/// What a 206 is good for.
+enum Came<'a> {
+    /// It is stored.
+    Part(Arrived, Box<Part<'a>>),
+    /// It is passed on as it is.
+    Private(Private),
+    /// It is no answer to the client, nor does it complete what is held.
+    Foreign,
+}
+
+fn part<'a>(plan: &Plan, base: Option<&'a Found>, mut arrived: Arrived) -> Came<'a> {
+    let held = base.zip(plan.gaps.first().copied());
+    let range = match partial::judge(&arrived.response, held) {
+        Verdict::Part(range) => range,
+        Verdict::Wrong if base.is_none() => {
+            return Came::Private(arrived.private("content-range"));
+        }
+        Verdict::Wrong | Verdict::Foreign => return Came::Foreign,
+    };
+    let policy = &plan.view.policy;
+    let mut withheld = withheld::take(arrived.response.headers_mut(), policy);
+    let mut fields = partial::fields_of_whole(plan, base, arrived.response.headers(), arrived.at);
+    if base.is_some() {
+        withheld.extend(withheld::take_after_304(&mut fields, policy));
+    }
+    let judged = judged(plan, 200, &fields, arrived.asked_at, arrived.at)
+        .and_then(|stored| fits(plan, &arrived.response, Some(range.complete)).map(|()| stored));
+    match judged {
+        Ok(stored) => {
+            plan.worker.house.uncacheable.remove(&plan.primary);
+            let (span, complete) = (range.span, range.complete);
+            let part = Part { stored, fields, withheld, span, complete, base };
+            Came::Part(arrived, Box::new(part))
+        }
+        Err(_) if base.is_some() => Came::Foreign,
+        Err(reason) => {
+            arrived.response.headers_mut().extend(withheld);
+            if reason.of_response {
+                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
+                plan.worker.house.uncacheable.insert(&plan.primary, reason.word, until);
+            }
+            Came::Private(arrived.private(reason.word))
+        }
+    }
+}
+
+/// Fills the flight with an answer that has come already: a POST's, which is stored for GET. What
+/// it invalidated must have been invalidated before.
+pub async fn keep(
+    plan: Plan,
+    fill: Fill<Shared>,
+    answer: Private,
+    stored: Stored,
+    withheld: HeaderMap,
+    private: oneshot::Sender<Private>,
+) {
+    let Private { mut response, asked_at, origin_ns, .. } = answer;
+    let position = plan.worker.house.tiers.purges.position();
+    let at = stored.response_time;
+    let arrived = |response| Arrived { response, asked_at, at, origin_ns, position };
+    match fits(&plan, &response, None) {
+        Ok(()) => inflow::whole(&plan, fill, arrived(response), stored, withheld).await,
+        Err(reason) => {
+            response.headers_mut().extend(withheld);
+            let _ = private.send(arrived(response).private(reason.word));
+            fill.tell(Head::Released(reason.word));
+        }
     }
 }
 
 /// An answer of the origin and when it came.
-struct Arrived {
-    response: Response<ResponseBody>,
+pub(super) struct Arrived {
+    pub(super) response: Response<ResponseBody>,
     asked_at: Timestamp,
     at: Timestamp,
-    origin_ns: u64,
-    position: u64,
+    pub(super) origin_ns: u64,
+    pub(super) position: u64,
 }
 
-/// A 304 for `stale`: refreshes what is stored. False where it is about something else.
+/// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
+/// else.
 async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
     let update = arrived.response.headers();
     let entry = &stale.entry;
-    let held = entry.fields.to_map(8);
-    if !validation::matches_304(&held, update) {
+    let held = entry.fields.to_map();
+    let status = arrived.response.status();
+    let matches = match status {
+        StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
+        _ => validation::matches_head(&held, entry.identity.len(), update),
+    };
+    if !matches {
         return false;
     }
     let mut merged = validation::merge_304(&held, update);
@@ -177,6 +241,11 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     if !merged.contains_key(DATE) {
         merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
     }
+    let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
+    let tell = |entry: Arc<Entry>| {
+        let status = status.as_u16();
+        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
+    };
     let refreshed = storable::refreshed(
         &entry.stored,
         &merged,
@@ -194,7 +263,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
                 let key = stale.variant.as_ref().unwrap_or(&plan.primary);
                 plan.worker.house.tiers.remove(key);
             }
-            fill.tell(Head::Shared(Arc::new(Shared::Validated(entry.clone()))));
+            tell(entry.clone());
             return true;
         }
     };
@@ -202,12 +271,22 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     let new = entry.refreshed(stored, fields, arrived.position);
     let tiers = &plan.worker.house.tiers;
     let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    if key::is_search_alias(&key)
+        && !Variance::of(&merged).is_some_and(|variance| {
+            key.starts_with(&tiers.searches.place(&plan.primary, variance, random()))
+        })
+    {
+        // It no longer stands for other queries.
+        tiers.remove(&key);
+        tell(Arc::new(new));
+        return true;
+    }
     match tiers.admit(key, new) {
         Ok((new, to_disk)) => {
-            fill.tell(Head::Shared(Arc::new(Shared::Validated(new))));
+            tell(new);
             tiers.write_behind([to_disk]).await;
         }
-        Err(new) => fill.tell(Head::Shared(Arc::new(Shared::Validated(new)))),
+        Err(new) => tell(new),
     }
     true
 }
@@ -216,7 +295,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
 async fn answered(
     plan: &Plan,
     fill: Fill<Shared>,
-    arrived: Arrived,
+    mut arrived: Arrived,
     private: oneshot::Sender<Private>,
 ) {
     let house = &plan.worker.house;
@@ -226,12 +305,14 @@ async fn answered(
         fill.tell(Head::Shared(Arc::new(Shared::OriginError(status))));
         return;
     }
+    let withheld = withheld::take(arrived.response.headers_mut(), &plan.view.policy);
     match keepable(plan, &arrived) {
         Ok(stored) => {
             house.uncacheable.remove(&plan.primary);
-            fill_body(plan, fill, arrived, stored).await;
+            inflow::whole(plan, fill, arrived, stored, withheld).await;
         }
         Err(reason) => {
+            arrived.response.headers_mut().extend(withheld);
             if reason.of_response {
                 let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
                 house.uncacheable.insert(&plan.primary, reason.word, until);
@@ -256,129 +337,61 @@ struct NotKept {
 }
 
 fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
-    let (response, cache) = (&arrived.response, &plan.view.snapshot.cache);
-    let fields = response.headers();
-    let because = |word| NotKept { word, of_response: true };
-    let stored = storable::storable(
-        &plan.asked,
-        response.status().as_u16(),
-        fields,
-        &plan.view.policy,
-        arrived.asked_at,
-        arrived.at,
-    )
-    .and_then(|stored| {
-        let request = &plan.request_fields;
-        guard::harmless(&plan.asked, &plan.primary, request, &stored, fields).map(|()| stored)
-    })
-    .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
-    if encoding::streams(fields) {
-        return Err(because("event-stream"));
+    let response = &arrived.response;
+    let (status, fields) = (response.status().as_u16(), response.headers());
+    let stored = judged(plan, status, fields, arrived.asked_at, arrived.at)?;
+    fits(plan, response, None)?;
+    Ok(stored)
+}
+
+/// Whether a response with this status and these header fields may be stored.
+fn judged(
+    plan: &Plan,
+    status: u16,
+    fields: &HeaderMap,
+    asked_at: Timestamp,
+    at: Timestamp,
+) -> Result<Stored, NotKept> {
+    let (asked, policy) = (&plan.asked, &plan.view.policy);
+    storable::storable(asked, status, fields, policy, asked_at, at)
+        .and_then(|stored| {
+            guard::harmless(asked, &plan.primary, &plan.request_fields, &stored, fields)
+                .map(|()| stored)
+        })
+        .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })
+}
+
+/// Whether there is room for the answer, and an end to it. `whole`: how long the whole is of which
+/// it is a part.
+fn fits(plan: &Plan, response: &Response<ResponseBody>, whole: Option<u64>) -> Result<(), NotKept> {
+    let because = |word| Err(NotKept { word, of_response: true });
+    let cache = &plan.view.snapshot.cache;
+    if encoding::streams(response.headers()) {
+        return because("event-stream");
     }
     let tiers = &plan.worker.house.tiers;
-    match response.body().size_hint().exact() {
-        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err(because("too-large")),
-        _ => Ok(stored),
+    match whole.or(response.body().size_hint().exact()) {
+        Some(len) if len > cache.max_object || !tiers.can_keep(len) => because("too-large"),
+        _ => Ok(()),
     }
 }
 
 impl Arrived {
     fn private(self, reason: &'static str) -> Private {
-        Private { response: self.response, origin_ns: self.origin_ns, reason }
+        let Self { response, asked_at, origin_ns, .. } = self;
+        Private { response, asked_at, origin_ns, reason }
     }
 }
 
-/// By what the response was selected. Larder answers for Accept-Encoding itself where it makes the
-/// codings, unless the origin makes some of this URL's.
-fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
-    let negotiates = compressible && plan.view.gzip && !plan.origin_codes;
-    let VaryRule::On(names) = vary::parse(fields, negotiates) else { return None };
-    let mut values = Vec::with_capacity(64);
-    vary::selecting_values(&names, &plan.request_fields, &mut values);
-    Some(Varies { names, generation: random(), values: values.into() })
-}
-
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
 }
 
-fn entry_id() -> EntryId {
+pub(super) fn entry_id() -> EntryId {
     let (a, b) = (random().to_le_bytes(), random().to_le_bytes());
     let mut id = [0; 16];
     for (place, byte) in id.iter_mut().zip(a.into_iter().chain(b)) {
         *place = byte;
     }
     id
-}
-
-/// Streams the body to the readers and into the store.
-async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored: Stored) {
-    let house = &plan.worker.house;
-    let (tiers, snapshot) = (&house.tiers, &plan.view.snapshot);
-    let (head, body) = arrived.response.into_parts();
-    let response::Parts { headers: mut origin_fields, .. } = head;
-    if guard::reflects_origin(&plan.request_fields, &origin_fields) {
-        origin_fields.append(VARY, HeaderValue::from_static("Origin"));
-    }
-    let len = body.size_hint().exact();
-    let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
-    let coded = plan.gzip
-        && plan.view.gzip
-        && compressible
-        && len.is_none_or(|len| len >= snapshot.compression.min_size);
-    let segment = snapshot.cache.segment_size;
-    let segmented = len.is_none_or(|len| len > segment);
-    let window = snapshot.cache.window.max(segment.saturating_mul(2));
-    let filling = Filling {
-        fields: Fields::copied(&origin_fields),
-        stored,
-        len,
-        compressible,
-        identity: Stream::new(window, true),
-        gzip: coded.then(|| Stream::new(window, true)),
-        id: entry_id(),
-        segmented,
-        varies: varies(plan, &origin_fields, compressible),
-        origin_ns: arrived.origin_ns,
-    };
-    drop(origin_fields);
-    let shared = Arc::new(Shared::Filling(Box::new(filling)));
-    fill.tell(Head::Shared(shared.clone()));
-    let Shared::Filling(filling) = shared.as_ref() else { return };
-    let _guard = EndBroken(filling);
-    let mut pump = Pump::new(plan, filling, tiers);
-    let end = pump.run(body).await;
-    let complete = matches!(end, End::Complete(_));
-    if !complete {
-        pump.discard();
-    } else if let Some(to_disk) = pump.keep(arrived.position).await {
-        fill.land();
-        filling.end(&end);
-        tiers.write_behind(to_disk).await;
-        return;
-    }
-    fill.land();
-    filling.end(&end);
-}
-
-impl Filling {
-    fn end(&self, end: &End) {
-        if let Some(gzip) = &self.gzip {
-            gzip.end(end.clone());
-        }
-        self.identity.end(end.clone());
-    }
-
-    pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.gzip.as_ref().map_or(0, |gzip| gzip.readers())
-    }
-}
-
-/// A fill that is dropped midway ends nothing cleanly; one that has ended is not changed.
-struct EndBroken<'a>(&'a Filling);
-
-impl Drop for EndBroken<'_> {
-    fn drop(&mut self) {
-        self.0.end(&End::Broken);
-    }
 }

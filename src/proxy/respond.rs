@@ -1,29 +1,28 @@
 //! From what was found or fetched to the answer that a client gets.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
-    CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, VARY,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 
-use crate::cache::entry::{Entry, Fields, StoredBody};
-use crate::cache::tiers::{Part, Tiers};
+use crate::cache::entry::{Entry, StoredBody};
 use crate::proxy::ask::Ask;
-use crate::proxy::body::{FlightReader, Source};
-use crate::proxy::compress::GzipBody;
+use crate::proxy::assembly::Assembly;
+use crate::proxy::body::Source;
+use crate::proxy::compress::EncodedBody;
 use crate::proxy::fill::{Filling, Private};
-use crate::proxy::segments::{Extent, SegmentReader};
-use crate::semantics::content_range::ContentRange;
+use crate::proxy::flight_reader::{FlightReader, Kept};
+use crate::proxy::parts::{self, Cut, Shelf};
+use crate::proxy::represent::{Form, Representation, add_vary};
+use crate::proxy::worker::Worker;
+use crate::semantics::cache_control::ResponseDirectives;
 use crate::semantics::decision::{Decision, Outcome};
 use crate::semantics::range::RangeAnswer;
-use crate::semantics::stored::Stored;
+use crate::semantics::spans::Span;
 use crate::semantics::time::Timestamp;
-use crate::semantics::validation::Precondition;
-use crate::semantics::{encoding, headers, range, validation};
+use crate::semantics::{digits, encoding, headers};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -37,109 +36,10 @@ pub struct Answer {
     pub coding: Option<&'static str>,
 }
 
-/// A stored response that is being answered with.
-struct Representation<'a> {
-    stored: &'a Stored,
-    fields: &'a Fields,
-    compressible: bool,
-    /// Length of the body as the origin sent it, where that is known.
-    len: Option<u64>,
-    gzip: bool,
-}
-
-impl Representation<'_> {
-    /// Larder negotiates the coding of this one.
-    fn negotiated(&self, ask: &Ask) -> bool {
-        self.compressible
-            && ask.view.gzip
-            && self.len.is_none_or(|len| len >= ask.view.snapshot.compression.min_size)
-    }
-
-    fn head(&self, ask: &Ask, now: Timestamp) -> Response<Source> {
-        let mut response = Response::new(Source::Empty);
-        if let Ok(status) = StatusCode::from_u16(self.stored.status) {
-            *response.status_mut() = status;
-        }
-        let mut fields = self.fields.to_map(8);
-        if self.negotiated(ask) {
-            add_vary(&mut fields);
-        }
-        if self.gzip {
-            code(&mut fields);
-        }
-        fields.insert(AGE, HeaderValue::from(self.stored.age(now).as_secs()));
-        *response.headers_mut() = fields;
-        response
-    }
-
-    /// The answer to a request whose preconditions hold or fail here (RFC 9110 §13.2.2).
-    fn conditional(&self, ask: &Ask, now: Timestamp) -> Option<Response<Source>> {
-        if !(ask.asked.has_if_none_match || ask.asked.has_if_match) || self.stored.status != 200 {
-            return None;
-        }
-        let fields = &ask.head.headers;
-        let (etag, modified) = (self.stored.etag.as_ref(), self.stored.modified());
-        match validation::precondition(fields, etag, modified, true) {
-            Precondition::NotModified => {
-                let mut response = self.head(ask, now);
-                not_modified(&mut response);
-                Some(response)
-            }
-            Precondition::Failed => {
-                let mut response = Response::new(Source::Empty);
-                *response.status_mut() = StatusCode::PRECONDITION_FAILED;
-                Some(response)
-            }
-            Precondition::Proceed => None,
-        }
-    }
-}
-
-/// The fields of a body that Larder has gzipped (DESIGN D6).
-fn code(fields: &mut HeaderMap) {
-    fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    fields.remove(ACCEPT_RANGES);
-    fields.remove(CONTENT_LENGTH);
-    if let Some(weak) = fields.get(ETAG).map(encoding::weaken) {
-        fields.insert(ETAG, weak);
-    }
-}
-
-/// The coding depends on what the client takes; said once, and not beside `*`.
-fn add_vary(fields: &mut HeaderMap) {
-    let said = fields.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    let names = |member: &[u8]| {
-        let member = member.trim_ascii();
-        member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding")
-    };
-    if !said.into_iter().any(names) {
-        fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
-}
-
-/// Fields that a 304 keeps (RFC 9110 §15.4.5), and those that caches add to.
-fn belongs_to_304(name: &HeaderName) -> bool {
-    [AGE, CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY].contains(name)
-        || matches!(name.as_str(), "cache-status" | "last-modified" | "cdn-cache-control" | "via")
-}
-
-fn not_modified(response: &mut Response<Source>) {
-    let fields = std::mem::take(response.headers_mut());
-    let mut kept = HeaderMap::with_capacity(8);
-    for (name, value) in &fields {
-        if belongs_to_304(name) {
-            kept.append(name.clone(), value.clone());
-        }
-    }
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    *response.headers_mut() = kept;
-    *response.body_mut() = Source::Empty;
-}
-
-/// Answers from a stored response.
+/// Answers from a stored response, of which [`parts::lacking`] finds nothing missing.
 pub fn from_entry(
     ask: &Ask,
-    tiers: &Arc<Tiers>,
+    worker: &Arc<Worker>,
     entry: &Entry,
     mut decision: Decision,
     now: Timestamp,
@@ -148,132 +48,134 @@ pub fn from_entry(
     let left = entry.stored.remaining(now);
     let stale = decision.outcome == Outcome::Stale;
     decision.ttl = Some(left).filter(|left| !stale || *left < 0);
-    let (body, part) = match &entry.gzip {
-        Some(gzip) if ask.takes_gzip() => (gzip, Part::Gzip),
-        _ => (&entry.identity, Part::Identity),
+    let form = match (&*entry.coded, entry.decodes) {
+        ([], None) => Form::AsSent, // nothing to choose from
+        (_, decodes) => Form::of(ask, decodes, |coding| entry.body_in(coding).is_some()),
+    };
+    let body = match form {
+        Form::Coded(coding) => entry.body_in(coding).unwrap_or(&entry.identity), // chosen by it
+        _ => &entry.identity,
     };
     let this = Representation {
         stored: &entry.stored,
         fields: &entry.fields,
         compressible: entry.compressible,
+        decodes: entry.decodes,
         len: Some(entry.identity.len()),
-        gzip: part == Part::Gzip,
+        form,
     };
-    let coding = this.gzip.then_some("gzip");
+    let coding = form.coding();
     let mut response = match this.conditional(ask, now) {
         Some(response) => return Answer { response, decision, origin_ns: 0, coding },
         None => this.head(ask, now),
     };
-    let mut extent = (0, body.len());
-    if ask.asked.has_range && entry.stored.status == 200 && !this.gzip {
-        extent = match part_of(ask, entry, &mut response) {
-            Ok(extent) => extent,
-            Err(()) => return Answer { response, decision, origin_ns: 0, coding },
-        };
-    }
-    if response.status() != StatusCode::NO_CONTENT {
-        let len = HeaderValue::from(extent.1 - extent.0);
-        response.headers_mut().insert(CONTENT_LENGTH, len);
-    }
-    if !ask.asked.is_head() {
-        *response.body_mut() = source(tiers, entry, body, part, extent);
-    }
-    Answer { response, decision, origin_ns: 0, coding }
-}
-
-/// Makes `response` the part of `entry` that was asked for (RFC 9110 §14.2). `Err`: a 416.
-fn part_of(ask: &Ask, entry: &Entry, response: &mut Response<Source>) -> Result<(u64, u64), ()> {
-    let len = entry.identity.len();
-    if ask.asked.is_head() {
-        return Ok((0, len));
-    }
-    match range::resolve(&ask.head.headers, &entry.stored, len) {
-        RangeAnswer::Whole | RangeAnswer::Parts(_) => Ok((0, len)),
-        RangeAnswer::Part(span) => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            if let Some(value) = (ContentRange { span, complete: len }).value() {
-                response.headers_mut().insert(CONTENT_RANGE, value);
-            }
-            Ok((span.from(), span.to()))
-        }
+    let shelf = || Shelf::of(worker, ask, entry.id, &entry.stored, Some(entry.identity.len()));
+    let len = body.len();
+    let wanted = match form {
+        Form::AsSent => parts::asked_for(ask, &entry.stored, len),
+        _ => RangeAnswer::Whole,
+    };
+    let cut = match wanted {
+        RangeAnswer::Part(span) => Cut::one(&mut response, span, len),
+        RangeAnswer::Parts(spans) => Cut::several(&mut response, spans, len),
         RangeAnswer::Unsatisfiable => {
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            response.headers_mut().remove(CONTENT_TYPE);
-            let value = format!("bytes */{len}");
-            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-                response.headers_mut().insert(CONTENT_RANGE, value);
+            parts::unsatisfiable(&mut response, len);
+            return Answer { response, decision, origin_ns: 0, coding };
+        }
+        RangeAnswer::Whole => {
+            if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
+                response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
             }
-            Err(())
+            if !ask.asked.is_head() {
+                let source = match body {
+                    StoredBody::Inline(bytes) => Source::Full(bytes.clone()),
+                    _ => shelf().whole(body, !matches!(form, Form::Coded(_))),
+                };
+                *response.body_mut() = form.body(ask, source);
+            }
+            return Answer { response, decision, origin_ns: 0, coding };
         }
-    }
-}
-
-fn source(
-    tiers: &Arc<Tiers>,
-    entry: &Entry,
-    body: &StoredBody,
-    part: Part,
-    (from, to): (u64, u64),
-) -> Source {
-    match body {
-        StoredBody::Inline(bytes) if (from, to) == (0, body.len()) => Source::Full(bytes.clone()),
-        StoredBody::Inline(bytes) => {
-            let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-            Source::Full(bytes.slice(at(from)..at(to).max(at(from))))
-        }
-        StoredBody::Segmented { len, segment } => {
-            let in_memory = *len <= tiers.memory_object_max() || !tiers.has_disk();
-            let extent = Extent { id: entry.id, part, segment: *segment, in_memory, from, to };
-            Source::Segments(Box::new(SegmentReader::new(tiers.clone(), extent)))
-        }
-    }
+    };
+    let (shelf, pieces) = (shelf(), body.pieces());
+    *response.body_mut() = cut.source(|span, chunks| shelf.held(&pieces, span, chunks));
+    Answer { response, decision, origin_ns: 0, coding }
 }
 
 /// Answers from a response that is still coming in.
 pub fn from_filling(
     ask: &Ask,
-    tiers: &Arc<Tiers>,
+    worker: &Arc<Worker>,
     filling: &Filling,
     mut decision: Decision,
     now: Timestamp,
 ) -> Answer {
     decision.ttl = Some(filling.stored.remaining(now));
     decision.stored = true;
-    let gzip = filling.gzip.as_ref().filter(|_| ask.takes_gzip());
+    let made = |coding| filling.coded.as_ref().is_some_and(|own| own.coding == coding);
+    let decodes = filling.fields.decodable(&filling.stored);
+    let form = match filling.part {
+        Some(_) => Form::AsSent,
+        None => Form::of(ask, decodes, made),
+    };
     let this = Representation {
         stored: &filling.stored,
         fields: &filling.fields,
         compressible: filling.compressible,
+        decodes,
         len: filling.len,
-        gzip: gzip.is_some(),
+        form,
     };
-    let (coding, origin_ns) = (this.gzip.then_some("gzip"), filling.origin_ns);
+    let (coding, origin_ns) = (form.coding(), filling.origin_ns);
     if let Some(response) = this.conditional(ask, now) {
         return Answer { response, decision, origin_ns, coding };
     }
     let mut response = this.head(ask, now);
-    if let (false, Some(len)) = (this.gzip, filling.len) {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
-    }
+    let shelf = Shelf::of(worker, ask, filling.id, &filling.stored, filling.len);
+    let wanted = match (form, filling.part, filling.len) {
+        (_, Some(part), _) => RangeAnswer::Part(part),
+        (Form::AsSent, None, Some(len)) => parts::asked_for(ask, &filling.stored, len),
+        _ => RangeAnswer::Whole,
+    };
+    let len = filling.len.unwrap_or_default(); // parts are of a known whole only
+    let cut = match wanted {
+        RangeAnswer::Part(span) => Cut::one(&mut response, span, len),
+        RangeAnswer::Parts(spans) => Cut::several(&mut response, spans, len),
+        RangeAnswer::Unsatisfiable => {
+            parts::unsatisfiable(&mut response, len);
+            return Answer { response, decision, origin_ns, coding };
+        }
+        RangeAnswer::Whole => {
+            if let (Form::AsSent, Some(len)) = (form, filling.len) {
+                response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
+            }
+            if !ask.asked.is_head() {
+                *response.body_mut() = form.body(ask, whole_filling(&shelf, filling, form));
+            }
+            return Answer { response, decision, origin_ns, coding };
+        }
+    };
     if !ask.asked.is_head() {
-        let (stream, len, part) = match gzip {
-            Some(gzip) => (gzip, None, Part::Gzip),
-            None => (&filling.identity, filling.len, Part::Identity),
-        };
-        let segment = ask.view.snapshot.cache.segment_size;
-        let in_memory = filling.len.is_some_and(|len| len <= tiers.memory_object_max());
-        let stored = Extent {
-            id: filling.id,
-            part,
-            segment: u32::try_from(segment).unwrap_or(u32::MAX),
-            in_memory,
-            from: 0,
-            to: 0,
-        };
-        let reader = FlightReader::new(stream.reader(), len, Some((tiers.clone(), stored)));
-        *response.body_mut() = Source::Flight(Box::new(reader));
+        *response.body_mut() = cut.source(|span, chunks| shelf.coming(filling, span, chunks));
     }
     Answer { response, decision, origin_ns, coding }
+}
+
+/// All of what is coming in, in the coding that Larder makes if that is the form.
+fn whole_filling(shelf: &Shelf<'_>, filling: &Filling, form: Form) -> Source {
+    if let (Form::Coded(_), Some(coded)) = (form, &filling.coded) {
+        let kept = Kept { refill: None, ..shelf.kept(coded.id, None) };
+        return Source::Flight(Box::new(FlightReader::new(coded.stream.reader(), 0, None, kept)));
+    }
+    if let (None, [only]) = (&filling.base, &*filling.gaps) {
+        let kept = shelf.kept(only.id, only.len());
+        let reader = FlightReader::new(only.stream.reader(), 0, only.len(), kept);
+        return Source::Flight(Box::new(reader));
+    }
+    let (mut chunks, len) = (VecDeque::new(), filling.len.unwrap_or_default());
+    if let Some(all) = Span::new(0, len) {
+        shelf.coming(filling, all, &mut chunks);
+    }
+    Source::Assembly(Box::new(Assembly::new(chunks, len)))
 }
 
 /// Answers with what the origin sent to this client alone.
@@ -285,34 +187,55 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let mut response = Response::new(Source::Empty);
     *response.status_mut() = head.status;
     let mut fields = headers::end_to_end(&head.headers);
-    let len = body.size_hint().exact();
-    let status = head.status;
-    let has_body = !ask.asked.is_head()
-        && status != StatusCode::NO_CONTENT
-        && status != StatusCode::NOT_MODIFIED;
-    let min_size = ask.view.snapshot.compression.min_size;
-    let may_code = ask.view.gzip
-        && status != StatusCode::PARTIAL_CONTENT
-        && encoding::compressible(&fields)
-        && len.is_none_or(|len| len >= min_size);
-    if may_code {
-        add_vary(&mut fields);
-    }
-    let gzip = may_code && has_body && ask.takes_gzip() && len != Some(0);
-    if gzip {
-        code(&mut fields);
-    } else if has_body && let Some(len) = len {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    let (status, is_head) = (head.status, ask.asked.is_head());
+    let has_body =
+        !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
+    let len = if is_head { content_length(&fields) } else { body.size_hint().exact() };
+    let form = form_of_private(ask, status, &mut fields, len);
+    form.fit(&mut fields);
+    if let (Form::AsSent, true, Some(len)) = (form, has_body, len) {
+        fields.insert(CONTENT_LENGTH, digits::value(len));
     }
     *response.headers_mut() = fields;
-    *response.body_mut() = if !has_body {
-        Source::Empty
-    } else if gzip {
-        let level = ask.view.snapshot.compression.level;
-        Source::Gzip(Box::new(GzipBody::new(body, level)))
-    } else {
-        Source::Upstream(Box::new(body))
+    *response.body_mut() = match form {
+        _ if !has_body => Source::Empty,
+        Form::Coded(coding) => {
+            let levels = &ask.view.snapshot.compression.levels;
+            Source::Encoded(Box::new(EncodedBody::new(body, coding, levels)))
+        }
+        form => form.body(ask, Source::Upstream(Box::new(body))),
     };
-    let coding = gzip.then_some("gzip");
-    Answer { response, decision, origin_ns: private.origin_ns, coding }
+    Answer { response, decision, origin_ns: private.origin_ns, coding: form.coding() }
+}
+
+/// The form of what is not stored, and Vary where it depends on what the client takes.
+fn form_of_private(
+    ask: &Ask,
+    status: StatusCode,
+    fields: &mut HeaderMap,
+    len: Option<u64>,
+) -> Form {
+    let compression = &ask.view.snapshot.compression;
+    let whole = !matches!(status.as_u16(), 101 | 204 | 206 | 304);
+    if !whole || len == Some(0) {
+        return Form::AsSent;
+    }
+    let codable =
+        encoding::compressible(fields) && len.is_none_or(|len| len >= compression.min_size);
+    if codable && !compression.codings.is_empty() {
+        add_vary(fields);
+        return Form::of(ask, None, |_| true);
+    }
+    let no_transform = ResponseDirectives::parse(fields).no_transform;
+    let lines = fields.get_all(CONTENT_ENCODING).iter();
+    let decodes = encoding::decodable(status.as_u16(), no_transform, lines);
+    if decodes.is_some() && compression.max_decoded > 0 {
+        add_vary(fields);
+        return Form::of(ask, decodes, |_| false);
+    }
+    Form::AsSent
+}
+
+fn content_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -46,8 +46,6 @@ pub struct View {
     pub policy: Policy,
     /// Request header fields that are dropped where the answer may be stored.
     pub unkeyed: Unkeyed,
-    /// Larder makes gzip bodies.
-    pub gzip: bool,
 }
 
 impl View {
@@ -56,6 +54,7 @@ impl View {
         let cache = &snapshot.cache;
         let policy = Policy {
             default_ttl: cache.default_ttl,
+            heuristic_errors: cache.heuristic_errors,
             keep_stale: cache.keep_stale,
             share_set_cookie: cache.share_set_cookie,
             client_directives: match cache.client_directives {
@@ -63,10 +62,10 @@ impl View {
                 snapshot::ClientDirectives::Limit => ClientDirectives::Limit,
                 snapshot::ClientDirectives::Ignore => ClientDirectives::Ignore,
             },
+            targeted: cache.targeted.clone(),
         };
-        let gzip = snapshot.compression.codings.contains(&snapshot::Coding::Gzip);
         let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);
-        Arc::new(Self { snapshot, policy, unkeyed, gzip })
+        Arc::new(Self { snapshot, policy, unkeyed })
     }
 }
 

@@ -15,7 +15,7 @@ pub fn invalidated(
     target: &[u8],
     headers: &HeaderMap,
 ) -> Vec<Vec<u8>> {
-    if method.is_safe() || !(200..400).contains(&status) {
+    if !makes_void(method, status) {
         return Vec::new();
     }
     let mut urls = vec![target.to_vec()];
@@ -29,9 +29,14 @@ pub fn invalidated(
     urls
 }
 
+/// The answer tells that an unsafe method has changed something.
+pub(super) fn makes_void(method: &Method, status: u16) -> bool {
+    !method.is_safe() && (200..400).contains(&status)
+}
+
 /// The key URL that a field names, where it lies on the target's origin: another's would let one
 /// site empty the cache of its neighbour.
-fn named(target: &[u8], headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+pub(super) fn named(target: &[u8], headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let base = Parts::of(std::str::from_utf8(target).ok()?)?;
     let written = headers.get(name)?.to_str().ok()?.trim();
     let reference = written.split('#').next()?;

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 /// What the user decided, where the RFCs leave a choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Heuristic freshness where the origin gives none and has no Last-Modified; zero: off.
     /// Bounded like every heuristic freshness.
     pub default_ttl: Duration,
+    /// The longest guess for an error (4xx, 5xx) with a Last-Modified; zero: errors are stored by
+    /// explicit freshness only.
+    pub heuristic_errors: Duration,
     /// How long past its freshness a response is kept, and may be served when the origin
     /// cannot be reached.
     pub keep_stale: Duration,
@@ -15,6 +20,9 @@ pub struct Policy {
     pub share_set_cookie: bool,
     /// What request directives may do.
     pub client_directives: ClientDirectives,
+    /// Fields that speak to this cache: the first that is there and says something outranks
+    /// Cache-Control and Expires (RFC 9213).
+    pub targeted: Vec<HeaderName>,
 }
 
 /// What the directives of a request's Cache-Control may do.

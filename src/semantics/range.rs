@@ -1,11 +1,13 @@
 //! Range requests and their answers (RFC 9110 §14), on what is stored in whole or in part.
 
-use http::header::{IF_RANGE, RANGE};
+use http::header::{DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue};
 
 use super::date;
+use super::etag::EntityTag;
 use super::spans::{Span, coalesced};
 use super::stored::Stored;
+use super::time::Timestamp;
 
 /// More ranges than this in one request are ignored, which is always allowed (§14.2): the whole
 /// is sent. Real clients ask for a dozen at most.
@@ -162,37 +164,60 @@ fn holds(condition: &HeaderValue, stored: &Stored) -> bool {
     {
         return true;
     }
-    match (date::parse(condition), stored.last_modified) {
-        (Some(since), Some(modified)) => since == modified && is_strong_date(stored),
-        _ => false,
+    let modified = strong_date(stored.last_modified, Some(stored.date));
+    modified.is_some() && modified == date::parse(condition).map(Strong::Date)
+}
+
+/// A strong validator: two parts that have it are of one representation (RFC 9111 §3.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strong {
+    /// A strong entity tag.
+    Tag(EntityTag),
+    /// A Last-Modified, where there is no entity tag.
+    Date(Timestamp),
+}
+
+impl Strong {
+    /// That of `stored`, if it has one.
+    pub fn of(stored: &Stored) -> Option<Self> {
+        match &stored.etag {
+            Some(tag) => (!tag.is_weak()).then(|| Self::Tag(tag.clone())),
+            None => strong_date(stored.last_modified, Some(stored.date)),
+        }
     }
+
+    /// That of a response with these header fields.
+    pub fn of_fields(fields: &HeaderMap) -> Option<Self> {
+        if let Some(tag) = fields.get(ETAG) {
+            let tag = EntityTag::parse(tag.as_bytes())?;
+            return (!tag.is_weak()).then_some(Self::Tag(tag));
+        }
+        let date_of = |name| fields.get(name).and_then(date::parse);
+        strong_date(date_of(LAST_MODIFIED), date_of(DATE))
+    }
+
+    /// The If-Range with which more is asked for (RFC 9110 §13.1.5).
+    pub fn condition(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Tag(tag) => HeaderValue::from_bytes(tag.as_bytes()).ok(),
+            Self::Date(modified) => Some(date::format(*modified)),
+        }
+    }
+}
+
+/// The Range that asks for `span` of a whole of `len` bytes; to its end where it goes so far.
+pub fn range_value(span: Span, len: u64) -> HeaderValue {
+    let text = match span.to() {
+        to if to >= len => format!("bytes={}-", span.from()),
+        to => format!("bytes={}-{}", span.from(), to - 1), // a span is not empty
+    };
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("bytes=0-")) // always valid
 }
 
 /// Last-Modified is a strong validator where it is at least a second before Date (§8.8.2.2).
-fn is_strong_date(stored: &Stored) -> bool {
-    stored.last_modified.is_some_and(|modified| modified < stored.date)
-}
-
-/// The If-Range with which more of `stored` is asked for. `None`: it has no strong validator,
-/// and what comes may be of another representation (§13.1.5).
-pub fn condition(stored: &Stored) -> Option<HeaderValue> {
-    match (&stored.etag, stored.last_modified) {
-        (Some(tag), _) if tag.is_weak() => None,
-        (Some(tag), _) => HeaderValue::from_bytes(tag.as_bytes()).ok(),
-        (None, Some(modified)) => is_strong_date(stored).then(|| date::format(modified)),
-        (None, None) => None,
-    }
-}
-
-/// Whether parts of both may be put together (RFC 9111 §3.4): one strong validator for both.
-pub fn combine(one: &Stored, other: &Stored) -> bool {
-    match (&one.etag, &other.etag) {
-        (Some(tag), Some(same)) => tag.strong_eq(same.as_bytes()),
-        (None, None) => {
-            one.last_modified == other.last_modified && is_strong_date(one) && is_strong_date(other)
-        }
-        _ => false,
-    }
+fn strong_date(modified: Option<Timestamp>, date: Option<Timestamp>) -> Option<Strong> {
+    let modified = modified.filter(|modified| date.is_some_and(|date| *modified < date));
+    modified.map(Strong::Date)
 }
 
 /// Digits only; what does not fit is larger than any body.
@@ -205,7 +230,6 @@ fn number(text: &str) -> Option<u64> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::etag::EntityTag;
     use super::super::stored::tests::minute;
     use super::*;
 
@@ -321,24 +345,47 @@ mod tests {
     }
 
     #[test]
-    fn more_is_asked_for_by_a_strong_validator_only() {
+    fn only_a_strong_validator_tells_that_parts_are_of_one_whole() {
         let both = Stored { etag: tagged("W/\"a\"").etag, ..dated() };
         for (case, stored, want) in [
             ("a tag", tagged("\"a\""), Some("\"a\"")),
             ("a weak tag", tagged("W/\"a\""), None),
             ("a date", dated(), Some(MODIFIED)),
             ("a date of that second", just_now(), None),
-            ("a weak tag, and a date", both.clone(), None),
+            ("a weak tag, and a date", both, None),
             ("nothing", minute(), None),
         ] {
-            let got = condition(&stored);
+            let strong = Strong::of(&stored);
+            let got = strong.as_ref().and_then(Strong::condition);
             assert_eq!(got.as_ref().map(|value| value.to_str().unwrap()), want, "{case}");
-            assert_eq!(combine(&stored, &stored), want.is_some(), "{case}");
         }
-        let tag_and_date = Stored { etag: tagged("\"a\"").etag, ..dated() };
-        assert!(combine(&tag_and_date, &tagged("\"a\"")), "the tag decides");
-        assert!(!combine(&tag_and_date, &dated()), "a tag on one side only");
-        assert!(!combine(&tagged("\"a\""), &tagged("\"b\"")));
+    }
+
+    #[test]
+    fn validators_of_what_has_just_come() {
+        const NOW: &str = "Mon, 12 Jan 1970 13:46:40 GMT";
+        let tag = || EntityTag::parse(b"\"a\"").map(Strong::Tag);
+        let (etag, modified, date) = ("etag", "last-modified", "date");
+        for (case, lines, want) in [
+            ("a tag", &[(etag, "\"a\"")][..], tag()),
+            ("a tag and a date", &[(etag, "\"a\""), (modified, MODIFIED), (date, NOW)], tag()),
+            ("a date", &[(modified, MODIFIED), (date, NOW)], Strong::of(&dated())),
+            (
+                "a weak tag and a date",
+                &[(etag, "W/\"a\""), (modified, MODIFIED), (date, NOW)],
+                None,
+            ),
+            ("no tag at all", &[(etag, "a"), (modified, MODIFIED), (date, NOW)], None),
+            ("a date without Date", &[(modified, MODIFIED)], None),
+            ("just modified", &[(modified, NOW), (date, NOW)], None),
+            ("nothing", &[], None),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in lines {
+                map.insert(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(Strong::of_fields(&map), want, "{case}");
+        }
     }
 
     proptest! {

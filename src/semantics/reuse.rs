@@ -46,6 +46,22 @@ pub fn reuse(
     }
 }
 
+/// Whether `stored`, which another's fetch has just brought, may answer `asked`, which waited for
+/// it: as it may from the store (RFC 9111 §4). What the client forces was done for it, but where
+/// [`ClientDirectives::Honour`] means each time.
+pub fn may_follow(stored: &Stored, asked: &Asked, policy: &Policy, now: Timestamp) -> bool {
+    let answer = decide(stored, asked, policy, false, Some(now), now);
+    matches!(answer, Reuse::Fresh | Reuse::StaleAllowed | Reuse::WhileRevalidate)
+}
+
+/// Whether it is worth waiting for another's validation of `stored`: what must be validated for
+/// each request is not.
+pub fn may_be_shared(stored: &Stored, asked: &Asked, policy: &Policy) -> bool {
+    let now = stored.response_time;
+    let anew = Stored { initial_age: Duration::ZERO, ..stored.clone() };
+    may_follow(&anew, asked, policy, now)
+}
+
 fn decide(
     stored: &Stored,
     asked: &Asked,
@@ -101,6 +117,8 @@ fn forced(stored: &Stored, asked: &Asked, fresh: bool, now: Timestamp) -> Option
     let too_old = directives
         .max_age
         .is_some_and(|limit| limit == DeltaSeconds::ZERO || age > limit.as_duration());
+    // A reload brings the same again; no-cache is what asks for more (RFC 8246 §2.1).
+    let too_old = too_old && !(stored.immutable && fresh);
     if too_old {
         return Some("request-max-age");
     }
@@ -227,6 +245,7 @@ mod tests {
         let both = Stored { must_revalidate: true, ..window.clone() };
         let zero = Stored { stale_while_revalidate: Some(secs(0)), ..minute() };
         let guess = Stored { heuristic: true, ..minute() };
+        let fixed = Stored { immutable: true, ..minute() };
         let cookie = get(&[("cookie", "a=b")]);
         for (case, stored, asked, now, want) in [
             ("must-revalidate, fresh", &bound, get(&[]), 59, Reuse::Fresh),
@@ -250,6 +269,9 @@ mod tests {
                 61,
                 forced_by("request-max-age"),
             ),
+            ("immutable, a reload", &fixed, asking("max-age=0"), 1, Reuse::Fresh),
+            ("immutable, forced", &fixed, asking("no-cache"), 1, forced_by("request-no-cache")),
+            ("immutable, but stale", &fixed, asking("max-age=0"), 60, stale("expired")),
             ("a guess", &guess, get(&[]), 1, Reuse::Fresh),
             ("a guess, not for a Cookie", &guess, cookie, 1, stale("heuristic")),
             ("explicit, for a Cookie", &minute(), cookie, 1, Reuse::Fresh),

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
+use http::header::{CONTENT_LOCATION, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use super::cache_control::ResponseDirectives;
 use super::date;
 use super::etag::EntityTag;
 use super::freshness;
+use super::groups;
+use super::invalidation;
 use super::policy::{ClientDirectives, Policy};
 use super::request::{Asked, AskedMethod};
 use super::stored::Stored;
+use super::targeted::Said;
 use super::time::{DeltaSeconds, Timestamp};
 use super::vary;
 
@@ -108,6 +111,35 @@ pub fn storable(
     judge(asked, status, headers, policy, request_time, response_time)
 }
 
+/// The same for the answer to a POST, which is stored for GET where the origin says that it is
+/// what GET would bring: by its Content-Location, and for how long, in so many words (RFC 9110
+/// §9.3.3). `target` is the URL part of the request's key.
+pub fn storable_post(
+    asked: &Asked,
+    status: u16,
+    target: &[u8],
+    headers: &HeaderMap,
+    policy: &Policy,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Result<Stored, NoStore> {
+    let itself = invalidation::named(target, headers, &CONTENT_LOCATION);
+    if status != 200 || itself.as_deref() != Some(target) {
+        return Err(NoStore::Method);
+    }
+    let asked = as_get(asked);
+    let stored = judge(&asked, status, headers, policy, request_time, response_time)?;
+    if stored.heuristic || stored.lifetime <= stored.initial_age {
+        return Err(NoStore::NoLifetime);
+    }
+    Ok(stored)
+}
+
+/// The GET that a POST's answer is stored for.
+pub fn as_get(post: &Asked) -> Asked {
+    Asked { method: AskedMethod::Get, has_body: false, ..*post }
+}
+
 /// What is remembered of `stored` after a 304, with header fields as [`super::validation::merge_304`]
 /// made them. On `Err` the merged response answers this request and is not stored: the copy is
 /// dropped, but where [`NoStore::by_request`] it stays as it was.
@@ -133,9 +165,10 @@ fn judge(
     request_time: Timestamp,
     response_time: Timestamp,
 ) -> Result<Stored, NoStore> {
-    let directives = ResponseDirectives::parse(headers);
-    refuse(asked, status, headers, &directives, policy)?;
     let date = freshness::date(headers, response_time);
+    let said = Said::of(headers, &policy.targeted, date);
+    let directives = &said.directives;
+    refuse(asked, status, headers, directives, policy)?;
     let initial_age = freshness::initial_age(headers, date, request_time, response_time);
     let last_modified = headers.get(LAST_MODIFIED).and_then(date::parse);
     let mut stored = Stored {
@@ -149,16 +182,18 @@ fn judge(
         must_revalidate: directives.forbids_stale(),
         no_cache: directives.no_cache,
         no_transform: directives.no_transform,
+        immutable: directives.immutable,
         stale_if_error: directives.stale_if_error,
         stale_while_revalidate: directives.stale_while_revalidate,
         etag: headers.get(ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes())),
         last_modified,
         validator: headers.contains_key(ETAG) || last_modified.is_some(),
+        groups: groups::of_response(headers),
     };
-    if let Some(lifetime) = freshness::explicit_lifetime(&directives, headers, date) {
+    if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
         stored.lifetime = lifetime;
     } else {
-        guess(&mut stored, asked, headers, &directives, policy)?;
+        guess(&mut stored, asked, headers, directives, policy)?;
     }
     if directives.no_cache {
         stored.lifetime = Duration::ZERO;
@@ -216,7 +251,8 @@ fn sets_cookie(headers: &HeaderMap, policy: &Policy) -> bool {
 }
 
 /// Freshness where the origin gave none. What an origin wants validated (no-cache) or shared
-/// (public) may be kept without any; otherwise only a guess that makes it fresh.
+/// (public) may be kept without any; otherwise only a guess that makes it fresh. The guess for an
+/// error is a short one: what a client has provoked, others must not see for long.
 fn guess(
     stored: &mut Stored,
     asked: &Asked,
@@ -224,13 +260,18 @@ fn guess(
     directives: &ResponseDirectives,
     policy: &Policy,
 ) -> Result<(), NoStore> {
-    let allowed = directives.public || is_heuristically_cacheable(stored.status);
-    if !allowed || stored.status >= 400 {
+    let is_error = stored.status >= 400;
+    let longest = if is_error { policy.heuristic_errors } else { Duration::MAX };
+    // An error has no default: it must have been given a Last-Modified, as few provoked ones are.
+    let allowed = (directives.public || is_heuristically_cacheable(stored.status))
+        && (!is_error || (longest > Duration::ZERO && stored.last_modified.is_some()));
+    if !allowed {
         return Err(NoStore::NoLifetime);
     }
     let personal = asked.has_cookie || asked.authorised;
     if !personal {
-        stored.lifetime = freshness::heuristic_lifetime(headers, stored.date, policy);
+        let guess = freshness::heuristic_lifetime(headers, stored.date, policy);
+        stored.lifetime = guess.min(longest);
         stored.heuristic = true;
     }
     if stored.lifetime > stored.initial_age || directives.no_cache || directives.public {
@@ -314,7 +355,7 @@ mod tests {
                 Err(NoStore::NoStore),
             ),
             ("private", 200, &[(CC, "private, max-age=6")], Err(NoStore::Private)),
-            ("private with names", 200, &[(CC, "private=\"a\", max-age=6")], Err(NoStore::Private)),
+            ("private with names", 200, &[(CC, "private=\"a\", max-age=6")], Ok(6)),
             ("Set-Cookie", 200, &[MINUTE, ("set-cookie", "a=b")], Err(NoStore::SetCookie)),
             (
                 "public Set-Cookie",
@@ -363,8 +404,16 @@ mod tests {
             ("302 public by guess", 302, &[(CC, "public"), MODIFIED], Ok(10)),
             ("301 by guess", 301, &[MODIFIED], Ok(10)),
             ("404 with max-age", 404, &[MINUTE], Ok(60)),
-            ("404 by guess", 404, &[MODIFIED], Err(NoStore::NoLifetime)),
-            ("404 public by guess", 404, &[(CC, "public"), MODIFIED], Err(NoStore::NoLifetime)),
+            ("404 by guess", 404, &[MODIFIED], Ok(7)),
+            ("410 by guess", 410, &[MODIFIED], Ok(7)),
+            ("404 with a tag", 404, &[("etag", "\"a\"")], Err(NoStore::NoLifetime)),
+            ("404 with nothing", 404, &[], Err(NoStore::NoLifetime)),
+            ("404 public alone", 404, &[(CC, "public")], Err(NoStore::NoLifetime)),
+            ("400 by guess", 400, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("403 by guess", 403, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("599 by guess", 599, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("599 public by guess", 599, &[(CC, "public"), MODIFIED], Ok(7)),
+            ("404 no-cache", 404, &[(CC, "no-cache"), MODIFIED], Err(NoStore::NoLifetime)),
             (
                 "404 with a tag, stale",
                 404,
@@ -427,6 +476,33 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_a_post_is_stored_for_get_where_it_says_so() {
+        const TARGET: &[u8] = b"http://a.org/x?q";
+        let cl = |value| ("content-location", value);
+        let public = (CC, "public");
+        for (case, status, lines, want) in [
+            ("itself", 200, &[MINUTE, cl("/x?q")][..], Ok(60)),
+            ("itself, absolute", 200, &[MINUTE, cl("http://a.org:80/x?q")], Ok(60)),
+            ("another", 200, &[MINUTE, cl("/x")], Err(NoStore::Method)),
+            ("another host", 200, &[MINUTE, cl("http://b.org/x?q")], Err(NoStore::Method)),
+            ("not said", 200, &[MINUTE], Err(NoStore::Method)),
+            ("created", 201, &[MINUTE, cl("/x?q")], Err(NoStore::Method)),
+            ("a guess", 200, &[MODIFIED, cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("no freshness", 200, &[public, cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("stale", 200, &[MINUTE, ("age", "60"), cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("private", 200, &[(CC, "private, max-age=6"), cl("/x?q")], Err(NoStore::Private)),
+        ] {
+            let asked = Asked::of(&Method::POST, &HeaderMap::new(), true);
+            let got = storable_post(&asked, status, TARGET, &map(lines), &POLICY, at(0), at(0));
+            assert_eq!(got.map(|stored| stored.lifetime.as_secs()), want, "{case}: {lines:?}");
+        }
+        let authorised = Asked::of(&Method::POST, &map(&[("authorization", "Basic eA==")]), true);
+        let fields = map(&[MINUTE, cl("/x?q")]);
+        let got = storable_post(&authorised, 200, TARGET, &fields, &POLICY, at(0), at(0));
+        assert_eq!(got, Err(NoStore::Authorization));
+    }
+
+    #[test]
     fn settings() {
         let ask = |asked: &Asked, lines: &[(&'static str, &str)], policy: &Policy| {
             storable(asked, 200, &map(lines), policy, at(0), at(0)).map(|s| s.lifetime.as_secs())
@@ -436,6 +512,15 @@ mod tests {
         assert_eq!(ask(&get(&[]), &[], &ttl), Ok(9));
         assert_eq!(ask(&cookie, &[], &ttl), Err(NoStore::Cookie), "default_ttl is a guess");
         assert_eq!(ask(&get(&[]), &[(CC, "max-age=6")], &ttl), Ok(6));
+        let strict = Policy { heuristic_errors: Duration::ZERO, ..POLICY };
+        for (policy, want) in
+            [(&POLICY, Ok(())), (&strict, Err(NoStore::NoLifetime)), (&ttl, Ok(()))]
+        {
+            let got = storable(&get(&[]), 404, &map(&[MODIFIED]), policy, at(0), at(0));
+            assert_eq!(got.map(|_| ()), want);
+        }
+        let silent = storable(&get(&[]), 404, &map(&[]), &ttl, at(0), at(0));
+        assert_eq!(silent, Err(NoStore::NoLifetime), "default_ttl is for no error");
         let shared = Policy { share_set_cookie: true, ..POLICY };
         assert_eq!(ask(&get(&[]), &[MINUTE, ("set-cookie", "a=b")], &shared), Ok(60));
         let ignoring = Policy { client_directives: ClientDirectives::Ignore, ..POLICY };

@@ -17,13 +17,19 @@
 mod support;
 
 mod admin;
+mod budget;
 mod caching;
 mod cli;
+mod codings;
 mod collapse;
 mod compression;
 mod deception;
+mod decoding;
 mod denial;
+mod directives;
+mod disk_faults;
 mod drain;
+mod early;
 mod events;
 mod expect;
 mod forwarded;
@@ -42,6 +48,7 @@ mod real_app;
 mod reload;
 mod requests_bad;
 mod restart;
+mod search;
 mod stale;
 mod streaming;
 mod upgrade;

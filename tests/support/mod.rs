@@ -4,12 +4,14 @@
 //! - [`Origin`]: a real HTTP/1.1 server that records what it sees and answers as told.
 //! - [`Larder`]: the binary as a process, its logs and its metrics.
 //! - [`Client`], [`Ask`], [`Answer`]: one connection, one request, and how it ended.
+//! - [`mount::Mount`]: a small file system to be filled.
 //! - [`eventually`]: waits for what must come within a bound; no test sleeps and hopes.
 
 pub mod answer;
 pub mod client;
 pub mod larder;
 pub mod metrics;
+pub mod mount;
 pub mod origin;
 pub mod process;
 pub mod reply;
@@ -77,6 +79,25 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     }
     bytes.truncate(len);
     bytes
+}
+
+/// `body` in one of the codings, as an app would code it.
+pub fn coded(body: &[u8], coding: &str) -> Vec<u8> {
+    use std::io::Write as _;
+    match coding {
+        "gzip" => {
+            let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            coder.write_all(body).expect("gzip");
+            coder.finish().expect("gzip")
+        }
+        "br" => {
+            let mut out = Vec::new();
+            brotli::CompressorWriter::new(&mut out, 4096, 9, 22).write_all(body).expect("br");
+            out
+        }
+        "zstd" => zstd::encode_all(body, 9).expect("zstd"),
+        other => panic!("a coding that no test knows: {other}"),
+    }
 }
 
 /// Text of about `len` bytes that compresses well.

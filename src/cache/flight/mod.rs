@@ -3,12 +3,14 @@
 //! - [`Flights`]: the flights in the air, by key, seen by all workers.
 //! - [`Flight`]: one fetch. Its *fill* (a task of the leader's worker, see `proxy::fill`) puts in
 //!   what the origin sends; followers wait for the [`Head`], then read the body as it arrives.
-//! - [`stream`]: the shared list of chunks with its window and its readers.
+//! - [`stream`]: the shared list of chunks with its window and its readers; [`windows`]: how much
+//!   all of them hold.
 //!
 //! Dropping a [`Fill`] before it has told a head abandons the flight: followers fetch anew. Once
 //! a body has begun, dropping it breaks every reader's message, never ends it cleanly.
 
 pub mod stream;
+pub mod windows;
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -19,6 +21,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::cache::flight::stream::Stream;
+use crate::cache::flight::windows::Windows;
 use crate::observe::metrics::Metrics;
 
 /// What followers learn of the answer. `T` is what the proxy shares with them.
@@ -67,6 +71,7 @@ const SHARDS: usize = 32;
 struct Inner<T> {
     shards: Vec<Mutex<HashMap<Bytes, Arc<Flight<T>>>>>,
     hasher: RandomState,
+    windows: Arc<Windows>,
     metrics: Arc<Metrics>,
 }
 
@@ -90,10 +95,10 @@ pub enum Joined<T> {
 }
 
 impl<T> Flights<T> {
-    /// No flights yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    /// No flights yet; their bodies are held by `windows`.
+    pub fn new(windows: Arc<Windows>, metrics: Arc<Metrics>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { inner: Arc::new(Inner { shards, hasher: RandomState::new(), metrics }) }
+        Self { inner: Arc::new(Inner { shards, hasher: RandomState::new(), windows, metrics }) }
     }
 
     /// Joins the flight for `key`, or begins one.
@@ -102,21 +107,26 @@ impl<T> Flights<T> {
         if let Some(flight) = shard.get(key) {
             return Joined::Follower(flight.clone());
         }
-        let (fill, flight) = self.fill(Some(key.clone()));
+        let (fill, flight) = self.fill(vec![key.clone()]);
         shard.insert(key.clone(), flight.clone());
         Joined::Leader(fill, flight)
     }
 
-    /// A fetch that nobody else may join.
-    pub fn solo(&self) -> (Fill<T>, Arc<Flight<T>>) {
-        self.fill(None)
+    /// The flight for `key`, if there is one in the air.
+    pub fn find(&self, key: &Bytes) -> Option<Arc<Flight<T>>> {
+        self.inner.shard(key).lock().get(key).cloned()
     }
 
-    fn fill(&self, key: Option<Bytes>) -> (Fill<T>, Arc<Flight<T>>) {
+    /// A fetch that nobody else may join.
+    pub fn solo(&self) -> (Fill<T>, Arc<Flight<T>>) {
+        self.fill(Vec::new())
+    }
+
+    fn fill(&self, keys: Vec<Bytes>) -> (Fill<T>, Arc<Flight<T>>) {
         let (tell, head) = watch::channel(Head::Pending);
         let flight = Arc::new(Flight { head });
         self.inner.metrics.cache.flights.add(1);
-        (Fill { tell, key, flight: flight.clone(), flights: self.inner.clone() }, flight)
+        (Fill { tell, keys, flight: flight.clone(), flights: self.inner.clone() }, flight)
     }
 
     /// How many flights can be joined now.
@@ -140,7 +150,7 @@ impl<T> Inner<T> {
 /// The leader's end of a flight. Exactly one exists for each.
 pub struct Fill<T> {
     tell: watch::Sender<Head<T>>,
-    key: Option<Bytes>,
+    keys: Vec<Bytes>,
     flight: Arc<Flight<T>>,
     flights: Arc<Inner<T>>,
 }
@@ -151,9 +161,28 @@ impl<T> Fill<T> {
         self.tell.send_replace(head);
     }
 
+    /// A body of this flight: see [`Stream::new`].
+    pub fn stream(&self, window: u64, kept: bool) -> Arc<Stream> {
+        Stream::new(window, kept, self.flights.windows.clone())
+    }
+
+    /// Lets those who look for `key` join this flight as well, unless they have one of their own.
+    /// A flight that nobody may join stays so.
+    pub fn also(&mut self, key: Bytes) {
+        if self.keys.is_empty() || self.keys.contains(&key) {
+            return;
+        }
+        let mut shard = self.flights.shard(&key).lock();
+        if !shard.contains_key(&key) {
+            shard.insert(key.clone(), self.flight.clone());
+            drop(shard);
+            self.keys.push(key);
+        }
+    }
+
     /// Takes the flight out of the list: from now on a request looks into the cache, or fetches.
     pub fn land(&mut self) {
-        if let Some(key) = self.key.take() {
+        for key in self.keys.drain(..) {
             let mut shard = self.flights.shard(&key).lock();
             // Never another flight of the same key.
             if shard.get(&key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
@@ -182,7 +211,7 @@ mod tests {
     use super::*;
 
     fn flights() -> Flights<u32> {
-        Flights::new(Metrics::new(1))
+        Flights::new(Arc::new(Windows::unbounded()), Metrics::new(1))
     }
 
     #[tokio::test]
@@ -216,5 +245,25 @@ mod tests {
         let Joined::Leader(_second, _) = flights.join(&key) else { panic!("leader again") };
         drop(first);
         assert_eq!(flights.len(), 1, "the second flight is still in the air");
+    }
+
+    #[test]
+    fn a_flight_can_be_joined_under_a_second_name() {
+        let flights = flights();
+        let (one, two) = (Bytes::from_static(b"1"), Bytes::from_static(b"2"));
+        let Joined::Leader(mut fill, _) = flights.join(&one) else { panic!("leader") };
+        fill.also(two.clone());
+        assert!(matches!(flights.join(&two), Joined::Follower(_)));
+        let Joined::Leader(mut other, _) = flights.join(&Bytes::from_static(b"3")) else {
+            panic!("leader")
+        };
+        other.also(two.clone());
+        drop(other);
+        assert!(flights.find(&two).is_some(), "not taken over by another");
+        drop(fill);
+        assert!(flights.find(&one).is_none() && flights.find(&two).is_none());
+        let (mut solo, _) = flights.solo();
+        solo.also(one.clone());
+        assert!(flights.is_empty(), "solo stays solo");
     }
 }

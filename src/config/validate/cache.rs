@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
 use crate::config::snapshot::{Cache, ClientDirectives};
 use crate::config::validate::{ANY_WAIT, Check, DAY, GIB, KIB, MIB, MINUTE, SECOND, value};
-use crate::config::value::{FieldNames, MemorySize, Size, show_bytes};
+use crate::config::value::{MemorySize, Size, UnkeyedNames, show_bytes};
+
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 const TIB: u64 = 1 << 40;
 
@@ -14,7 +18,7 @@ const TIB: u64 = 1 << 40;
 pub const MEMORY_SHARDS: u64 = 8;
 const SEGMENTS_PER_SHARD: u64 = 16;
 
-/// The memory tier where the machine is not small.
+/// `cache.memory` where the machine is not small.
 const MEMORY_DEFAULT: u64 = 64 * MIB;
 const SEGMENT_DEFAULT: u64 = 256 * KIB;
 const BLOCK_DEFAULT: u64 = 16 * MIB;
@@ -25,6 +29,7 @@ impl Check<'_> {
     pub(super) fn cache(&mut self, written: &File, machine: &Machine) -> Cache {
         let given = &written.cache;
         let (memory, memory_is_auto) = self.memory(given.memory.as_ref(), machine);
+        let memory_budget = if memory > 0 { memory } else { memory_auto(machine) };
         let disk = self.disk(given.disk.as_ref());
         let block_size = self.block_size(given.block_size.as_ref(), disk);
         let segment_size = self.segment_size(
@@ -65,6 +70,7 @@ impl Check<'_> {
             dir: dir.filter(|_| disk > 0),
             dir_is_explicit: given.dir.is_some(),
             memory,
+            memory_budget,
             disk,
             block_size,
             max_object,
@@ -75,6 +81,12 @@ impl Check<'_> {
                 Duration::ZERO,
                 Duration::ZERO..=year,
             ),
+            heuristic_errors: self.wait(
+                "cache.heuristic_errors",
+                given.heuristic_errors.as_ref(),
+                10 * SECOND,
+                Duration::ZERO..=DAY,
+            ),
             keep_stale: self.wait(
                 "cache.keep_stale",
                 given.keep_stale.as_ref(),
@@ -83,8 +95,9 @@ impl Check<'_> {
             ),
             client_directives: value(given.client_directives.as_ref(), ClientDirectives::Limit),
             share_set_cookie: value(given.share_set_cookie.as_ref(), false),
-            drop_unkeyed: value(given.drop_unkeyed.as_ref(), FieldNames::default()).0,
-            allow_unkeyed: value(given.allow_unkeyed.as_ref(), FieldNames::default()).0,
+            drop_unkeyed: value(given.drop_unkeyed.as_ref(), UnkeyedNames::default()).0,
+            allow_unkeyed: value(given.allow_unkeyed.as_ref(), UnkeyedNames::default()).0,
+            targeted: value(given.targeted.as_ref(), vec![CDN_CACHE_CONTROL]),
             store_wait: self.wait(
                 "cache.store_wait",
                 given.store_wait.as_ref(),
@@ -97,6 +110,7 @@ impl Check<'_> {
                 64,
                 1..=10_000,
             ),
+            vary_language: value(given.vary_language.as_ref(), true),
             max_uncacheable: self.amount(
                 "cache.max_uncacheable",
                 given.max_uncacheable.as_ref(),
@@ -114,7 +128,6 @@ impl Check<'_> {
         }
     }
 
-    /// `auto`: 64 MiB, but no more than a quarter of what the process may have.
     fn memory(&mut self, given: Option<&Given<MemorySize>>, machine: &Machine) -> (u64, bool) {
         match given {
             Some(Given { value: MemorySize::Bytes(0), .. }) => (0, false),
@@ -135,10 +148,7 @@ impl Check<'_> {
                 }
                 (*bytes, false)
             }
-            Some(Given { value: MemorySize::Auto, .. }) | None => {
-                let quarter = machine.memory.map_or(u64::MAX, |limit| limit / 4 / MIB * MIB);
-                (quarter.clamp(MIB, MEMORY_DEFAULT), true)
-            }
+            Some(Given { value: MemorySize::Auto, .. }) | None => (memory_auto(machine), true),
         }
     }
 
@@ -226,4 +236,10 @@ impl Check<'_> {
         }
         size.min(most)
     }
+}
+
+/// `auto`: 64 MiB, but no more than a quarter of what the process may have.
+fn memory_auto(machine: &Machine) -> u64 {
+    let quarter = machine.memory.map_or(u64::MAX, |limit| limit / 4 / MIB * MIB);
+    quarter.clamp(MIB, MEMORY_DEFAULT)
 }
