@@ -21,7 +21,7 @@ use crate::cache::codec;
 use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::purge::{PurgeLog, Verdict};
 use crate::cache::searches::Searches;
 use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;

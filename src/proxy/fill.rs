@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{DATE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use crate::cache::entry::{Entry, EntryId, Fields};
-use crate::cache::flight::stream::{End, Stream};
+use crate::cache::flight::stream::End;
 use crate::cache::flight::{Fill, Head};
-use crate::cache::tiers::{Found, Selected};
+use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::filling::EndBroken;
