@@ -58,7 +58,7 @@ pub struct Plan {
 /// the leader may have.
 pub async fn run(
     plan: Plan,
-    fill: Fill<Shared>,
+    mut fill: Fill<Shared>,
     mut request: Request<RequestBody>,
     mut unconditional: Option<Request<RequestBody>>,
     private: oneshot::Sender<Private>,
@@ -74,6 +74,7 @@ pub async fn run(
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%error, "the origin gave no answer");
+                fill.land(); // first: who asks again because of it must not join it again
                 fill.tell(Head::Shared(Arc::new(Shared::Failed(ProxyError::from(&error)))));
                 return;
             }
