@@ -22,7 +22,7 @@ use crate::proxy::worker::Worker;
 use crate::proxy::{forward, parts};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::range::RangeAnswer;
-use crate::semantics::reuse::{self, Failure};
+use crate::semantics::reuse::{self, Failure, Reuse};
 use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::{guard, headers, key, storable, vary, withheld};
@@ -79,6 +79,10 @@ async fn lead_or_follow(
         };
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
+                // Of those who failed together another may have been faster.
+                if failed_before && let Some(answer) = fetched_meanwhile(worker, ask, primary) {
+                    return Ok(answer);
+                }
                 let relay = Relay::open(worker, ask).await;
                 let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
@@ -178,6 +182,16 @@ fn passed(ask: &Ask, private: Private, wanted: &Wanted) -> Answer {
     let mut decision = wanted.decision(Outcome::Miss);
     decision.detail = Some(private.reason);
     respond::from_origin(ask, private, decision)
+}
+
+/// What another has fetched since this request looked for it.
+fn fetched_meanwhile(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Option<Answer> {
+    let found = worker.house.tiers.peek(primary, &ask.head.headers)?;
+    let (stored, forced, now) = (&found.entry.stored, found.entry.last_forced(), clock::now());
+    let reuse = reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now);
+    let usable = reuse == Reuse::Fresh && parts::lacking(ask, &found.entry).is_empty();
+    let decision = Decision::new(Outcome::Hit);
+    usable.then(|| respond::from_entry(ask, worker, &found.entry, decision, now))
 }
 
 /// Begins the fill as a task of its own.

@@ -87,6 +87,7 @@ pub async fn run(
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%error, "the origin gave no answer");
+                fill.land(); // first: who asks again because of it must not join it again
                 fill.tell(Head::Shared(Arc::new(Shared::Failed(ProxyError::from(&error)))));
                 return;
             }
