@@ -218,6 +218,7 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
     let mut head = request();
     strip_hop_by_hop(&mut head.headers);
     Ok(Ask {
+        query: None,
         view: View::of(loaded.snapshot),
         conn: Arc::new(Conn::new(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), false)),
         asked: Asked::of(&head.method, &head.headers, false),

@@ -6,7 +6,7 @@
 //! - [`budget`]: one budget of memory for all of them.
 //! - [`flight`]: one fetch per object, streamed to all who want it.
 //! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for;
-//!   [`searches`]: what lies under a query that stands for others.
+//!   [`searches`]: what lies under a query that stands for others; [`queries`]: what QUERY is named.
 
 pub mod budget;
 pub mod codec;
@@ -16,6 +16,7 @@ pub mod flight;
 pub mod hash;
 pub mod memory;
 pub mod purge;
+pub mod queries;
 pub mod searches;
 pub mod tiers;
 pub mod uncacheable;

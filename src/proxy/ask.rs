@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use http::{HeaderValue, request};
 use tokio::sync::Notify;
 
@@ -33,6 +34,8 @@ pub struct Ask {
     pub said_authority: Option<String>,
     /// The peer's word on the client counts.
     pub trusted: bool,
+    /// The content of a QUERY, which is part of the key.
+    pub query: Option<Bytes>,
     /// A field was dropped that is no part of the key ([`crate::semantics::unkeyed`]).
     pub dropped: bool,
     /// [`Self::accepted`], once it was asked for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -22,9 +22,7 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Failure};
-use crate::semantics::storable::NoStore;
-use crate::semantics::{guard, headers, key, storable, vary, withheld};
-use crate::upstream::RequestBody;
+use crate::semantics::vary;
 
 /// What is wanted of the origin, and why.
 pub struct Wanted {
@@ -98,7 +96,7 @@ async fn lead_or_follow(
         && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_if_match)
     {
         // An answer without the whole body fills nothing (RFC 9111 §3.3; parts come later).
-        let private = forward::pass(worker, ask, RequestBody::Empty, None, "partial").await?;
+        let private = forward::pass(worker, ask, forward::read(ask).1, None, "partial").await?;
         let decision = wanted.decision(Outcome::Miss);
         return Ok(respond::from_origin(ask, private, decision));
     }
@@ -159,7 +157,7 @@ async fn lead_or_follow(
     Err(ABANDONED)
 }
 
-const ABANDONED: ProxyError = ProxyError::Upstream {
+pub(super) const ABANDONED: ProxyError = ProxyError::Upstream {
     status: 502,
     reason: "the fetch was abandoned",
     proxy_error: "proxy_internal_error",
@@ -191,8 +189,8 @@ fn launch(
     let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
     let build = |stored| {
         let fields = forward::fields_to_fill(ask, via, stored);
-        let method = if ask.asked.is_head() { Method::HEAD } else { Method::GET };
-        let mut request = forward::request(ask, method, fields, RequestBody::Empty);
+        let (method, body) = forward::read(ask);
+        let mut request = forward::request(ask, method, fields, body);
         if let Some(relay) = relay {
             relay.clone().attach(&mut request);
         }
@@ -213,67 +211,19 @@ fn launch(
 }
 
 /// For a request that found nothing stored.
-fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
+pub(super) fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
     Plan {
         worker: worker.clone(),
         view: ask.view.clone(),
         primary: Bytes::copy_from_slice(primary),
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
+        by_query: ask.query.is_none(),
         forced: false,
         coding: ask.coding(|_| true),
         origin_codes: false,
         stale: None,
     }
-}
-
-/// Answers a POST, and stores the answer for GET where the origin says that it is what GET would
-/// bring (RFC 9110 §9.3.3). What the POST made void has been invalidated.
-pub async fn answer_post(
-    worker: &Arc<Worker>,
-    ask: &Ask,
-    primary: &[u8],
-    mut answer: Private,
-) -> Result<Answer, ProxyError> {
-    let policy = &ask.view.policy;
-    headers::strip_hop_by_hop(answer.response.headers_mut());
-    let withheld = withheld::take(answer.response.headers_mut(), policy);
-    let judged = storable::storable_post(
-        &ask.asked,
-        answer.response.status().as_u16(),
-        key::url_part(primary),
-        answer.response.headers(),
-        policy,
-        answer.asked_at,
-        clock::now(),
-    );
-    let request = &ask.head.headers;
-    let asked = storable::as_get(&ask.asked);
-    let judged = judged.and_then(|stored| {
-        if ask.view.unkeyed.are_in(request) {
-            return Err(NoStore::OddRequest); // a GET's would have been dropped
-        }
-        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
-        Ok(stored)
-    });
-    let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
-    let Ok(stored) = judged else {
-        answer.response.headers_mut().extend(withheld);
-        return Ok(respond::from_origin(ask, answer, decision));
-    };
-    let plan = Plan { asked, ..plan(worker, ask, primary) };
-    let (fill, flight) = worker.house.flights.solo();
-    let (tell, private) = oneshot::channel();
-    tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
-    if let Head::Shared(shared) = flight.head().await
-        && let Shared::Filling(filling) = &*shared
-    {
-        let answer =
-            respond::from_filling(ask, &worker.house.tiers, filling, decision, clock::now());
-        return Ok(with(answer, &filling.withheld, false));
-    }
-    let private = receive(Some(private)).await.ok_or(ABANDONED)?;
-    Ok(respond::from_origin(ask, private, decision))
 }
 
 enum Used {
@@ -335,7 +285,7 @@ fn use_shared(
 }
 
 /// The fields that are for the leader alone.
-fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
+pub(super) fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
     if !collapsed {
         for (name, value) in withheld {
             answer.response.headers_mut().append(name.clone(), value.clone());

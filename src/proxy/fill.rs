@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{DATE, VARY};
+use http::header::VARY;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -18,6 +18,7 @@ use crate::cache::flight::{Fill, Head};
 use crate::cache::tiers::{Found, Selected};
 use crate::clock;
 use crate::proxy::error::ProxyError;
+use crate::proxy::freshen;
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
@@ -26,7 +27,7 @@ use crate::semantics::search::Variance;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{date, encoding, guard, headers, key, storable, validation, vary, withheld};
+use crate::semantics::{encoding, guard, headers, storable, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a flight shares with all who wait for it.
@@ -118,6 +119,8 @@ pub struct Plan {
     pub asked: Asked,
     /// The request's header fields as the origin gets them, for Vary.
     pub request_fields: HeaderMap,
+    /// The query of its URL, and nothing else, tells what is asked: No-Vary-Search can be followed.
+    pub by_query: bool,
     /// A client's own directives forced this fetch.
     pub forced: bool,
     /// What the leader's client gets where Larder makes it.
@@ -160,7 +163,7 @@ pub async fn run(
         let validates = status == StatusCode::NOT_MODIFIED
             || (status == StatusCode::OK && plan.asked.is_head()); // RFC 9111 §4.3.5
         if let (true, Some(stale)) = (validates, &plan.stale) {
-            if validated(&plan, &fill, &arrived, stale).await {
+            if freshen::validated(&plan, &fill, &arrived, stale).await {
                 return;
             }
             if status == StatusCode::OK {
@@ -176,106 +179,13 @@ pub async fn run(
     }
 }
 
-/// Fills the flight with an answer that has come already: a POST's, which is stored for GET. What
-/// it invalidated must have been invalidated before.
-pub async fn keep(
-    plan: Plan,
-    fill: Fill<Shared>,
-    answer: Private,
-    stored: Stored,
-    withheld: HeaderMap,
-    private: oneshot::Sender<Private>,
-) {
-    let Private { mut response, asked_at, origin_ns, .. } = answer;
-    let position = plan.worker.house.tiers.purges.position();
-    let at = stored.response_time;
-    let arrived = |response| Arrived { response, asked_at, at, origin_ns, position };
-    match fits(&plan, &response) {
-        Ok(()) => fill_body(&plan, fill, arrived(response), stored, withheld).await,
-        Err(word) => {
-            response.headers_mut().extend(withheld);
-            let _ = private.send(arrived(response).private(word));
-            fill.tell(Head::Released(word));
-        }
-    }
-}
-
 /// An answer of the origin and when it came.
-struct Arrived {
-    response: Response<ResponseBody>,
-    asked_at: Timestamp,
-    at: Timestamp,
-    origin_ns: u64,
-    position: u64,
-}
-
-/// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
-/// else.
-async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
-    let update = arrived.response.headers();
-    let entry = &stale.entry;
-    let held = entry.fields.to_map(8);
-    let status = arrived.response.status();
-    let matches = match status {
-        StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
-        _ => validation::matches_head(&held, entry.identity.len(), update),
-    };
-    if !matches {
-        return false;
-    }
-    let mut merged = validation::merge_304(&held, update);
-    guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
-    if !merged.contains_key(DATE) {
-        merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
-    }
-    let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
-    let tell = |entry: Arc<Entry>| {
-        let status = status.as_u16();
-        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
-    };
-    let refreshed = storable::refreshed(
-        &entry.stored,
-        &merged,
-        &plan.view.policy,
-        &plan.asked,
-        arrived.asked_at,
-        arrived.at,
-    );
-    let refreshed = guard::well_named(&plan.request_fields).and(refreshed);
-    let stored = match refreshed {
-        Ok(stored) => stored,
-        Err(why) => {
-            // What the origin says now forbids keeping it; what was validated is still sent.
-            if !why.by_request() {
-                let key = stale.variant.as_ref().unwrap_or(&plan.primary);
-                plan.worker.house.tiers.remove(key);
-            }
-            tell(entry.clone());
-            return true;
-        }
-    };
-    let fields = Fields::copied(&merged);
-    let new = entry.refreshed(stored, fields, arrived.position);
-    let tiers = &plan.worker.house.tiers;
-    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
-    if key::is_search_alias(&key)
-        && !Variance::of(&merged).is_some_and(|variance| {
-            key.starts_with(&tiers.searches.place(&plan.primary, variance, random()))
-        })
-    {
-        // It no longer stands for other queries.
-        tiers.remove(&key);
-        tell(Arc::new(new));
-        return true;
-    }
-    match tiers.admit(key, new) {
-        Ok((new, to_disk)) => {
-            tell(new);
-            tiers.write_behind([to_disk]).await;
-        }
-        Err(new) => tell(new),
-    }
-    true
+pub(super) struct Arrived {
+    pub(super) response: Response<ResponseBody>,
+    pub(super) asked_at: Timestamp,
+    pub(super) at: Timestamp,
+    pub(super) origin_ns: u64,
+    pub(super) position: u64,
 }
 
 /// Any other answer.
@@ -342,7 +252,7 @@ fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
 }
 
 /// Whether there is room for the answer, and an end to it; else why not.
-fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
+pub(super) fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
     let cache = &plan.view.snapshot.cache;
     if encoding::streams(response.headers()) {
         return Err("event-stream");
@@ -355,7 +265,7 @@ fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static s
 }
 
 impl Arrived {
-    fn private(self, reason: &'static str) -> Private {
+    pub(super) fn private(self, reason: &'static str) -> Private {
         let Self { response, asked_at, origin_ns, .. } = self;
         Private { response, asked_at, origin_ns, reason }
     }
@@ -372,7 +282,7 @@ fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies>
     Some(Varies { names, generation: random(), values: values.into() })
 }
 
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
 }
 
@@ -386,7 +296,7 @@ fn entry_id() -> EntryId {
 }
 
 /// Streams the body to the readers and into the store.
-async fn fill_body(
+pub(super) async fn fill_body(
     plan: &Plan,
     mut fill: Fill<Shared>,
     arrived: Arrived,
@@ -407,7 +317,8 @@ async fn fill_body(
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
-    let place = match Variance::of(&origin_fields) {
+    let variance = Variance::of(&origin_fields).filter(|_| plan.by_query);
+    let place = match variance {
         Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
         None => plan.primary.clone(),
     };

@@ -72,6 +72,15 @@ pub fn request(
     request
 }
 
+/// Method and body of a read: HEAD, GET, or QUERY with its content.
+pub fn read(ask: &Ask) -> (Method, RequestBody) {
+    match &ask.query {
+        Some(content) => (Method::QUERY, RequestBody::Full(content.clone())),
+        None if ask.asked.is_head() => (Method::HEAD, RequestBody::Empty),
+        None => (Method::GET, RequestBody::Empty),
+    }
+}
+
 /// Sends the request past the cache. What its answer does to the cache is the caller's.
 pub async fn pass(
     worker: &Worker,

@@ -6,6 +6,7 @@
 //!   through a [`sink`] into the store.
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] and [`segments`] give its
 //!   bytes, [`compress`], [`coding`] and [`decode`] put codings on and off.
+//! - [`post`]: its answer, kept for GET; `freshen`: what a 304 does to what is stored.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
 //!   answer; [`upgrade`]: tunnels.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
@@ -21,8 +22,11 @@ pub mod error;
 pub mod fetch;
 pub mod fill;
 pub mod forward;
+mod freshen;
 pub mod interim;
+pub mod post;
 mod pump;
+pub mod query;
 mod represent;
 pub mod respond;
 pub mod segments;

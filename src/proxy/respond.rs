@@ -14,11 +14,12 @@ use crate::cache::tiers::{Part, Tiers};
 use crate::proxy::ask::Ask;
 use crate::proxy::body::{FlightReader, Source};
 use crate::proxy::compress::EncodedBody;
+use crate::proxy::error::ProxyError;
 use crate::proxy::fill::{Filling, Private};
 use crate::proxy::represent::{Form, Representation, add_vary};
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::semantics::cache_control::ResponseDirectives;
-use crate::semantics::decision::{Decision, Outcome};
+use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::time::Timestamp;
 use crate::semantics::{encoding, headers, range};
@@ -248,4 +249,17 @@ fn form_of_private(
 
 fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Larder's own answer to what it cannot forward.
+pub(super) fn refuse(error: ProxyError) -> Answer {
+    let decision = Decision::new(Outcome::Error).because(error.detail());
+    Answer { response: error.response().map(Source::Full), decision, origin_ns: 0, coding: None }
+}
+
+/// The same where the origin was asked and gave nothing to send.
+pub(super) fn forwarded_in_vain(error: ProxyError, fwd: Fwd) -> Answer {
+    let mut answer = refuse(error);
+    answer.decision.fwd = Some(fwd);
+    answer
 }

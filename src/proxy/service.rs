@@ -1,9 +1,9 @@
 //! The pipeline: the only place that knows the order of things.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use http::header::UPGRADE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, request};
+use http::{HeaderMap, HeaderName, Method, Request, Response, Version, request};
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 
@@ -16,6 +16,8 @@ use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fetch::{self, Wanted};
 use crate::proxy::forward::{self, Upload};
+use crate::proxy::post;
+use crate::proxy::query::{self, Content};
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::{View, Worker};
 use crate::proxy::{coding, upgrade};
@@ -25,7 +27,7 @@ use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, groups, headers, invalidation, unkeyed};
+use crate::semantics::{cache_status, groups, headers, invalidation, storable, unkeyed};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -43,7 +45,7 @@ pub async fn call(
         Ok(mut ask) => {
             let answer = match walk.answer(&mut ask, incoming).await {
                 Ok(answer) => answer,
-                Err(error) => refuse(error),
+                Err(error) => respond::refuse(error),
             };
             walk.send(answer, ask)
         }
@@ -73,7 +75,7 @@ impl Walk<'_> {
             return Err(Box::new((fault.into(), head)));
         }
         let view = self.worker.view();
-        let upgrade = asked_upgrade(&head).filter(|_| !has_body);
+        let upgrade = upgrade::asked(&head).filter(|_| !has_body);
         let expects = (has_body && http_request::expects_continue(&head.headers, head.version))
             .then(Arc::default);
         headers::strip_hop_by_hop(&mut head.headers);
@@ -92,6 +94,7 @@ impl Walk<'_> {
                 scheme,
                 said_authority,
                 trusted,
+                query: None,
                 dropped,
                 accepted: OnceLock::new(),
                 received: None,
@@ -147,17 +150,24 @@ impl Walk<'_> {
         if ask.upgrade.is_some() {
             return Box::pin(upgrade::tunnel(self.worker, ask)).await;
         }
+        if ask.head.method == Method::QUERY {
+            return Box::pin(self.query(ask, incoming)).await;
+        }
         // If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
         if !ask.asked.is_read() || ask.asked.has_body || ask.asked.has_if_match {
             return Box::pin(self.pass(ask, incoming)).await;
         }
+        self.read(ask).await
+    }
+
+    /// The way of a request that the cache may answer.
+    async fn read(&mut self, ask: &mut Ask) -> Result<Answer, ProxyError> {
         let tiers = &self.worker.house.tiers;
-        let lookup = match tiers.peek(&self.key, &ask.head.headers) {
-            Some(found) => Lookup::Found(found),
-            None => {
-                let languages = ask.view.snapshot.cache.vary_language;
-                Box::pin(tiers.lookup(&self.key, &ask.head.headers, languages)).await
-            }
+        let lookup = if let Some(found) = tiers.peek(&self.key, &ask.head.headers) {
+            Lookup::Found(found)
+        } else {
+            let languages = ask.view.snapshot.cache.vary_language;
+            Box::pin(tiers.lookup(&self.key, &ask.head.headers, languages)).await
         };
         let took = clock::monotonic_ns().saturating_sub(self.began_ns);
         self.worker.house.metrics.lookup(self.worker.id, took);
@@ -200,6 +210,24 @@ impl Walk<'_> {
         Ok(self.fetch(ask, Wanted::validated(fwd, detail, found)).await)
     }
 
+    /// A QUERY is a read with its content in the key, where that is small.
+    async fn query(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
+        let limit = ask.view.snapshot.cache.query_body;
+        if limit == 0 || ask.asked.has_if_match || incoming.size_hint().lower() > limit {
+            return self.pass(ask, incoming).await;
+        }
+        let content = match query::content(ask, incoming).await? {
+            Content::Whole(content) => content,
+            Content::More(body, too_large) => {
+                return self.pass_on(ask, body, Some(&too_large)).await;
+            }
+        };
+        self.worker.house.tiers.queries.name(&ask.head.headers, &content, &mut self.key);
+        ask.asked = storable::as_get(&ask.asked);
+        ask.query = Some(content);
+        self.read(ask).await
+    }
+
     /// Answers from the store.
     async fn stored(&self, ask: &Ask, found: &Found, decision: Decision, now: Timestamp) -> Answer {
         let tiers = &self.worker.house.tiers;
@@ -215,7 +243,7 @@ impl Walk<'_> {
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {
         let fwd = wanted.fwd();
         let fetched = Box::pin(fetch::fetch(self.worker, ask, &self.key, wanted)).await;
-        let mut answer = fetched.unwrap_or_else(|error| forwarded_in_vain(error, fwd));
+        let mut answer = fetched.unwrap_or_else(|error| respond::forwarded_in_vain(error, fwd));
         if ask.dropped {
             answer.decision.detail.get_or_insert("unkeyed-dropped");
         }
@@ -239,22 +267,31 @@ impl Walk<'_> {
         } else {
             RequestBody::Empty
         };
+        self.pass_on(ask, body, too_large.as_deref()).await
+    }
+
+    async fn pass_on(
+        &mut self,
+        ask: &mut Ask,
+        body: RequestBody,
+        too_large: Option<&AtomicBool>,
+    ) -> Result<Answer, ProxyError> {
         let (fwd, reason) = if ask.asked.is_read() {
             (Fwd::Bypass, if ask.asked.has_body { "request-body" } else { "precondition" })
         } else {
             (Fwd::Method, "method")
         };
-        let passed = forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await;
+        let passed = forward::pass(self.worker, ask, body, too_large, reason).await;
         let private = match passed {
             Ok(private) => private,
-            Err(error) => return Ok(forwarded_in_vain(error, fwd)),
+            Err(error) => return Ok(respond::forwarded_in_vain(error, fwd)),
         };
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }
         if ask.head.method == Method::POST {
-            let answered = fetch::answer_post(self.worker, ask, &self.key, private).await;
-            return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
+            let answered = post::answer(self.worker, ask, &self.key, private).await;
+            return Ok(answered.unwrap_or_else(|error| respond::forwarded_in_vain(error, fwd)));
         }
         let decision = Decision::forwarded(Outcome::Pass, fwd);
         Ok(respond::from_origin(ask, private, decision))
@@ -294,7 +331,7 @@ impl Walk<'_> {
         if matches!(error, ProxyError::BadRequest { .. }) {
             conn.close_after_answer();
         }
-        let Answer { response, decision, origin_ns, coding } = refuse(error);
+        let Answer { response, decision, origin_ns, coding } = respond::refuse(error);
         let tally = Tally {
             worker: self.worker.clone(),
             began_ns: self.began_ns,
@@ -313,40 +350,8 @@ struct Addressed {
     trusted: bool,
 }
 
-/// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
-/// none: what would be behind it could not be looked at. HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
-fn asked_upgrade(head: &request::Parts) -> Option<HeaderValue> {
-    let fields = &head.headers;
-    if head.version != Version::HTTP_11
-        || !fields.contains_key(UPGRADE)
-        || !headers::hop_by_hop::connection_has(fields, "upgrade")
-    {
-        return None;
-    }
-    let lines = fields.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());
-    let protocols: Vec<&str> = lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case("h2c"))
-        .collect();
-    HeaderValue::from_str(&protocols.join(", ")).ok().filter(|protocols| !protocols.is_empty())
-}
-
 fn trusts(view: &View, peer: std::net::IpAddr) -> bool {
     view.snapshot.trusted_proxies.iter().any(|network| network.contains(&peer))
-}
-
-/// Larder's own answer to what it cannot forward.
-fn refuse(error: ProxyError) -> Answer {
-    let decision = Decision::new(Outcome::Error).because(error.detail());
-    Answer { response: error.response().map(Source::Full), decision, origin_ns: 0, coding: None }
-}
-
-/// The same where the origin was asked and gave nothing to send.
-fn forwarded_in_vain(error: ProxyError, fwd: Fwd) -> Answer {
-    let mut answer = refuse(error);
-    answer.decision.fwd = Some(fwd);
-    answer
 }
 
 fn record(

@@ -74,14 +74,11 @@ pub fn fitting<'a, V: AsRef<[u8]>>(
         let own: Vec<Option<&[u8]>> = vary::components(values.as_ref()).collect();
         let others = own.len() == asked.len()
             && (0..asked.len()).all(|nth| nth == place || own.get(nth) == asked.get(nth));
-        others
-            && match language {
-                Some(language) => wanted.first() == Some(language),
-                None => {
-                    let list = own.get(place).copied().flatten();
-                    list.and_then(Wanted::parse).is_some_and(|own| own == wanted)
-                }
-            }
+        if let Some(language) = language {
+            return others && wanted.first() == Some(language);
+        }
+        let list = own.get(place).copied().flatten();
+        others && list.and_then(Wanted::parse).is_some_and(|own| own == wanted)
     };
     known.into_iter().find(fits).map(|(values, _)| values)
 }

@@ -83,7 +83,7 @@ fn an_answer_to_a_post_that_says_it_is_the_new_state_is_stored_for_get() {
             }
             ("POST", "/silent") => reply.ok(&[&target], body),
             ("POST", "/private") => {
-                reply.ok(&["cache-control: private, max-age=60", &target], body)
+                reply.ok(&["cache-control: private, max-age=60", &target], body);
             }
             _ => reply.ok(&["cache-control: max-age=60"], body),
         }
