@@ -224,13 +224,11 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
         asked: Asked::of(&head.method, &head.headers, false),
         head,
         upgrade: None,
-        authority: "www.example.org".into(),
+        authority: None,
         scheme: Scheme::Http,
         said_authority: None,
-        trusted: false,
         dropped: false,
         accepted: OnceLock::new(),
-        received: None,
         expects: None,
     })
 }

@@ -52,13 +52,19 @@ impl Fields {
         self.list.iter().map(|(name, value)| (name, value))
     }
 
-    /// The fields as a map with room for `extra` more.
-    pub fn to_map(&self, extra: usize) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.list.len() + extra);
+    /// The fields as a map.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        self.write_to(&mut map, 0);
+        map
+    }
+
+    /// Adds the fields to `map`, which then has room for `extra` more.
+    pub fn write_to(&self, map: &mut HeaderMap, extra: usize) {
+        map.reserve(self.list.len() + extra);
         for (name, value) in &self.list {
             map.append(name.clone(), value.clone());
         }
-        map
     }
 
     /// The first value of `name`.
@@ -242,6 +248,14 @@ impl Entry {
     pub fn claim_coding(&self, coding: Coding) -> bool {
         let bit = 1 << coding as u8;
         self.making.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// A body of it lies in segments.
+    pub fn is_segmented(&self) -> bool {
+        let coded = self.coded.iter().map(|(_, body)| body);
+        std::iter::once(&self.identity)
+            .chain(coded)
+            .any(|body| matches!(body, StoredBody::Segmented { .. }))
     }
 
     /// Where on disk its copy was written.

@@ -6,7 +6,8 @@
 //! - [`budget`]: one budget of memory for all of them.
 //! - [`flight`]: one fetch per object, streamed to all who want it.
 //! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for;
-//!   [`searches`]: what lies under a query that stands for others; [`queries`]: what QUERY is named.
+//!   [`searches`]: what lies under a query that stands for others; [`queries`]: what answers to
+//!   QUERY are named.
 
 pub mod budget;
 pub mod codec;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 
+use crate::clock;
 use crate::semantics::key;
 
 /// How answers to QUERY are named. What lies under a URL does not tell of them, so that every
@@ -15,12 +16,14 @@ pub struct Queries {
     any: AtomicBool,
 }
 
-impl Queries {
-    pub(super) fn new() -> Self {
-        let generation = getrandom::u64().unwrap_or_else(|_| crate::clock::monotonic_ns());
+impl Default for Queries {
+    fn default() -> Self {
+        let generation = getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns());
         Self { generation, any: AtomicBool::new(false) }
     }
+}
 
+impl Queries {
     /// Makes the primary key of a URL that of a QUERY to it.
     pub fn name(&self, request: &HeaderMap, content: &[u8], primary: &mut Vec<u8>) {
         self.any.store(true, Ordering::Relaxed);

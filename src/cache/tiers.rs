@@ -3,11 +3,15 @@
 //! A copy counts only if no purge is newer than its fetch (D7); that is decided here, once, for
 //! whatever tier it came from.
 //!
-//! - `admit`: how responses are taken in.
 //! - `hot`: what is asked for in memory is kept on disk, too.
+//! - `incomplete`: entries of which a part is missing.
+//! - `terms`: what goes in and out.
+//! - `void`: what is not to be used any more.
 
-mod admit;
 mod hot;
+mod incomplete;
+mod terms;
+mod void;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,76 +20,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use crate::cache::codec;
-use crate::cache::disk::{Disk, DiskCopy, DiskState};
-use crate::cache::entry::{Entry, EntryId, Slot, Variants};
+use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
+use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::purge::{PurgeLog, Verdict};
 use crate::cache::queries::Queries;
 use crate::cache::searches::Searches;
+use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
-use crate::semantics::coding::Coding;
 use crate::semantics::{key, language, vary};
 
-/// What a lookup found.
-#[derive(Debug)]
-pub enum Lookup {
-    /// A stored response that no purge forbids.
-    Found(Found),
-    /// Nothing for this request.
-    Missing {
-        /// The list of selecting fields, where the key has one: something is stored for others.
-        variants: Option<Arc<Variants>>,
-    },
-}
-
-/// A stored response and where it lies.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The response.
-    pub entry: Arc<Entry>,
-    /// A soft purge made it stale.
-    pub stale: bool,
-    /// The key of the variant, or alias (No-Vary-Search); `None`: it lies at the primary key.
-    pub variant: Option<Bytes>,
-}
-
-/// Which of an entry's bodies a segment belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The body as the origin sent it.
-    Identity,
-    /// The same as Larder has coded it.
-    Coded(Coding),
-}
-
-impl Part {
-    /// Its number in the keys of its segments.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Identity => 0,
-            Self::Coded(coding) => coding as u8,
-        }
-    }
-}
-
-/// Something that lookups find already and that the disk has yet to get.
-pub struct ToDisk {
-    key: Bytes,
-    slot: Slot,
-    /// Logged for the copy that this one replaces.
-    ticket: Option<Ticket>,
-}
-
-/// By what a response was selected among its key's variants.
-#[derive(Debug, Clone, Copy)]
-pub struct Selected<'a> {
-    /// The selecting header fields.
-    pub names: &'a [HeaderName],
-    /// The generation of the list, if it is a new one.
-    pub generation: u64,
-    /// Their normalised values in the request.
-    pub values: &'a Bytes,
-}
+pub use crate::cache::tiers::terms::{Found, Lookup, Part, Selected, ToDisk};
 
 /// The tiers.
 pub struct Tiers {
@@ -97,19 +42,19 @@ pub struct Tiers {
     pub purges: PurgeLog,
     /// Where responses lie because of No-Vary-Search.
     pub searches: Searches,
-    /// Answers to QUERY.
+    /// What answers to QUERY are named.
     pub queries: Queries,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
+    incomplete: Incomplete,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        let variant_lists = tokio::sync::Mutex::default();
-        let (searches, queries) = (Searches::default(), Queries::new());
-        Self { memory, disk, purges, searches, queries, variant_lists, metrics }
+        let (searches, queries, variant_lists, incomplete) = Default::default();
+        Self { memory, disk, purges, searches, queries, variant_lists, incomplete, metrics }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
@@ -237,6 +182,10 @@ impl Tiers {
     }
 
     fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
+        if entry.is_segmented() && self.incomplete.contains(&entry.id) {
+            self.remove(key);
+            return None;
+        }
         let position = self.purges.position();
         if entry.checked_to() >= position {
             return Some(Found { entry, stale: false, variant });
@@ -257,43 +206,97 @@ impl Tiers {
         }
     }
 
-    /// What the purge log says of `entry` under `key`, which was fetched or checked last at `base`.
-    fn verdict(&self, key: &[u8], entry: &Entry, base: u64) -> Verdict {
-        match self.purges.verdict(key, entry.position, base) {
-            Verdict::Purged => Verdict::Purged,
-            _ if self.is_void(key, entry, base) => Verdict::Purged,
-            verdict => verdict,
+    /// Takes `entry` in under `key`: from now on lookups find it. Gives it back where a purge is
+    /// newer than its fetch. What is returned beside it goes to [`Self::write_behind`].
+    pub fn admit(&self, key: Bytes, mut entry: Entry) -> Result<(Arc<Entry>, ToDisk), Arc<Entry>> {
+        let replaces = self.memory.get(&key).is_some() || self.disk.may_contain(&key);
+        let mut ticket = None;
+        if replaces && self.has_disk() {
+            // The copy on disk must not come back after a kill, so its key goes into the log
+            // before the new copy is used.
+            let logged = self.purges.supersede(&key);
+            if self.purges.admits(&logged, entry.position) != Verdict::Valid
+                || self.is_void(&key, &entry, entry.position)
+            {
+                return Err(Arc::new(entry));
+            }
+            entry.position = logged.position();
+            entry.set_checked(logged.position());
+            ticket = Some(logged);
+        } else if self.verdict(&key, &entry, entry.position) != Verdict::Valid {
+            return Err(Arc::new(entry));
+        }
+        let entry = Arc::new(entry);
+        self.memory.insert(key.clone(), Slot::Entry(entry.clone()));
+        self.metrics.cache.stored.inc();
+        Ok((entry.clone(), ToDisk { key, slot: Slot::Entry(entry), ticket }))
+    }
+
+    /// Takes `entry` in as a variant of `primary`: the variant first, then the list that leads to
+    /// it. Where the list has the same names already, its generation goes on.
+    pub async fn admit_variant(
+        &self,
+        primary: Bytes,
+        selected: Selected<'_>,
+        entry: Entry,
+        max_variants: usize,
+    ) -> Option<Vec<ToDisk>> {
+        let _one = self.variant_lists.lock().await;
+        let (generation, mut known) = match self.slot(&primary).await {
+            Some(Slot::Variants(list)) if *list.names == *selected.names => {
+                (list.generation, list.known.clone())
+            }
+            _ => (selected.generation, Vec::new()),
+        };
+        let variant = key::variant(&primary, generation, selected.values);
+        let language = language::of_content(entry.fields.get_all(&language::FIELD));
+        let new = Known { values: selected.values.clone(), language };
+        let (_, to_disk) = self.admit(variant, entry).ok()?;
+        let mut behind = vec![to_disk];
+        if known.contains(&new) {
+            return Some(behind);
+        }
+        known.retain(|one| one.values != new.values);
+        while known.len() >= max_variants.max(1) {
+            self.remove(&key::variant(&primary, generation, &known.remove(0).values));
+        }
+        known.push(new);
+        let names = selected.names.into();
+        let slot = Slot::Variants(Arc::new(Variants { names, generation, known }));
+        self.memory.insert(primary.clone(), slot.clone());
+        behind.push(ToDisk { key: primary, slot, ticket: None });
+        Some(behind)
+    }
+
+    /// Hands what was admitted to the disk's writer, which is waited for no longer than
+    /// `store_wait`; past that it stays in memory only.
+    pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
+        for ToDisk { key, slot, ticket } in to_disk {
+            let on_disk = hot::on_disk(self, &slot, ticket);
+            self.write(key, &slot, on_disk).await;
         }
     }
 
-    /// A group that `entry` belongs to was made void after `base` (RFC 9875).
-    fn is_void(&self, key: &[u8], entry: &Entry, base: u64) -> bool {
-        let groups = &entry.stored.groups;
-        !groups.is_empty()
-            && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
+    async fn write(&self, key: Bytes, slot: &Slot, on_disk: Option<OnDisk>) -> bool {
+        if !self.has_disk() {
+            return false;
+        }
+        match codec::encode(slot) {
+            Ok(bytes) => self.disk.put(key, bytes, on_disk).await == Put::Queued,
+            Err(_) => false,
+        }
+    }
+
+    /// A segment of the entry `id` is in no tier any more: the next request for it is a miss. (What
+    /// is under way breaks off; whoever can get the segment elsewhere need not say so.)
+    pub fn lost_part(&self, id: &EntryId) {
+        self.incomplete.insert(id);
     }
 
     /// Forgets what lies at `key`.
     pub fn remove(&self, key: &[u8]) {
         self.memory.remove(key);
         self.disk.delete(key);
-    }
-
-    /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
-    /// included, are not used any more, nor is what is being fetched now. Recorded only where
-    /// there may be a copy, or, with `filling`, where one may be coming in.
-    pub fn invalidate(&self, url: &[u8], filling: bool) {
-        for url in [Some(Bytes::copy_from_slice(url)), self.searches.alias(url)].iter().flatten() {
-            if filling || self.queries.any() || self.may_hold(url) {
-                self.purges.invalidate(key::url_part(url));
-                self.remove(url);
-            }
-        }
-    }
-
-    /// The same of all that belongs to the group `name` on the origin of `primary` (RFC 9875).
-    pub fn invalidate_group(&self, primary: &[u8], name: &str) {
-        self.purges.invalidate(&key::group(primary, name));
     }
 
     /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.

@@ -317,7 +317,7 @@ impl Metrics {
     pub fn record(&self, worker: usize, record: &Record) {
         let Some(shard) = self.shard(worker) else { return };
         let outcome = record.decision.outcome as usize;
-        let method = method_index(&record.head.method);
+        let method = method_index(&record.method);
         let series = series_index(method, class_index(record.status), outcome);
         if let Some(count) = shard.requests.get(series) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -470,22 +470,18 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::noted::Noted;
     use crate::observe::record::Record;
     use crate::semantics::decision::Decision;
 
     fn record(method: &str, status: u16, outcome: Outcome, bytes: (u64, u64)) -> Record {
-        let request = http::Request::builder().method(method).uri("/a").body(()).unwrap();
         Record {
-            head: request.into_parts().0,
-            peer: None,
             status,
             decision: Decision::new(outcome),
             bytes_in: bytes.0,
             bytes_out: bytes.1,
             duration_ns: 40_000,
-            origin_ns: 0,
-            coding: None,
-            aborted: false,
+            ..Record::new(Noted::default(), method.parse().unwrap())
         }
     }
 

@@ -1,12 +1,13 @@
 //! One request as it walks through the house.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::{HeaderValue, request};
 use tokio::sync::Notify;
 
+use crate::proxy::admission::{self, Admitted};
 use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
 use crate::semantics::coding::{Accepted, Coding};
@@ -26,31 +27,58 @@ pub struct Ask {
     pub upgrade: Option<HeaderValue>,
     /// What RFC 9111 makes of it.
     pub asked: Asked,
-    /// The authority it is addressed to, validated: the Host that is forwarded.
-    pub authority: String,
     /// The scheme that the client used.
     pub scheme: Scheme,
+    /// The authority it is addressed to, where that is not what Host says, letter by letter.
+    pub authority: Option<String>,
     /// The authority that the client used, where a trusted peer says that it was another one.
     pub said_authority: Option<String>,
-    /// The peer's word on the client counts.
-    pub trusted: bool,
-    /// The content of a QUERY, which is part of the key.
+    /// The content of a QUERY, once it has been read to be part of the key.
     pub query: Option<Bytes>,
     /// A field was dropped that is no part of the key ([`crate::semantics::unkeyed`]).
     pub dropped: bool,
     /// [`Self::accepted`], once it was asked for.
     pub accepted: OnceLock<Accepted>,
-    /// Body bytes that the client has sent, where there are any.
-    pub received: Option<Arc<AtomicU64>>,
     /// The client waits to be told before it sends its body: told when the origin says so.
     pub expects: Option<Arc<Notify>>,
 }
 
 impl Ask {
+    /// A request with this head, as it was admitted.
+    pub fn new(view: Arc<View>, conn: Arc<Conn>, head: request::Parts, admitted: Admitted) -> Self {
+        let Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects } =
+            admitted;
+        Self {
+            view,
+            conn,
+            head,
+            upgrade,
+            asked,
+            scheme,
+            authority,
+            said_authority,
+            query: None,
+            dropped,
+            accepted: OnceLock::new(),
+            expects,
+        }
+    }
+
+    /// The authority it is addressed to, validated: the Host that is forwarded.
+    pub fn authority(&self) -> &str {
+        let host = || self.head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        self.authority.as_deref().or_else(host).unwrap_or_default()
+    }
+
     /// Scheme and authority that the client used.
     pub fn client(&self) -> ClientView<'_> {
-        let authority = self.said_authority.as_deref().unwrap_or(&self.authority);
+        let authority = self.said_authority.as_deref().unwrap_or_else(|| self.authority());
         ClientView { scheme: self.scheme, authority: authority.into() }
+    }
+
+    /// The peer's word on the client counts.
+    pub fn is_trusted(&self) -> bool {
+        admission::trusts(&self.view, &self.conn)
     }
 
     /// What the client takes.

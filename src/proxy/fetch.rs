@@ -22,7 +22,8 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Failure};
-use crate::semantics::vary;
+use crate::semantics::storable::NoStore;
+use crate::semantics::{guard, headers, key, storable, vary, withheld};
 
 /// What is wanted of the origin, and why.
 pub struct Wanted {
@@ -103,6 +104,7 @@ async fn lead_or_follow(
     let house = &worker.house;
     let max_wait = ask.view.snapshot.cache.max_wait;
     let mut known = house.uncacheable.get(primary, clock::now());
+    let mut failed_before = false;
     for leg in 0..=MAX_LEGS {
         // What is not shared anyway is not waited for, and a HEAD's answer is nobody else's.
         let alone =
@@ -131,14 +133,19 @@ async fn lead_or_follow(
         };
         match head {
             Head::Shared(shared) => {
-                match use_shared(worker, ask, primary, &shared, &wanted, collapsed)? {
-                    Used::Answer(answer) => return Ok(*answer),
-                    Used::OtherVariant(names, generation) => {
+                match use_shared(worker, ask, primary, &shared, &wanted, collapsed) {
+                    // One of those who waited asks for all: what the leader sent may be the reason.
+                    Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
+                        failed_before = true;
+                    }
+                    Err(error) => return Err(error),
+                    Ok(Used::Answer(answer)) => return Ok(*answer),
+                    Ok(Used::OtherVariant(names, generation)) => {
                         wanted.varies = Some((names, generation));
                         wanted.stale = None;
                         wanted.fwd = Fwd::VaryMiss;
                     }
-                    Used::AskAgain => match receive(private.take()).await {
+                    Ok(Used::AskAgain) => match receive(private.take()).await {
                         Some(private) => return Ok(passed(ask, private, &wanted)),
                         None => known = Some("not-shared"),
                     },
@@ -157,7 +164,7 @@ async fn lead_or_follow(
     Err(ABANDONED)
 }
 
-pub(super) const ABANDONED: ProxyError = ProxyError::Upstream {
+const ABANDONED: ProxyError = ProxyError::Upstream {
     status: 502,
     reason: "the fetch was abandoned",
     proxy_error: "proxy_internal_error",
@@ -211,7 +218,7 @@ fn launch(
 }
 
 /// For a request that found nothing stored.
-pub(super) fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
+fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
     Plan {
         worker: worker.clone(),
         view: ask.view.clone(),
@@ -224,6 +231,55 @@ pub(super) fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
         origin_codes: false,
         stale: None,
     }
+}
+
+/// Answers a POST, and stores the answer for GET where the origin says that it is what GET would
+/// bring (RFC 9110 §9.3.3). What the POST made void has been invalidated.
+pub async fn answer_post(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
+    mut answer: Private,
+) -> Result<Answer, ProxyError> {
+    let policy = &ask.view.policy;
+    headers::strip_hop_by_hop(answer.response.headers_mut());
+    let withheld = withheld::take(answer.response.headers_mut(), policy);
+    let judged = storable::storable_post(
+        &ask.asked,
+        answer.response.status().as_u16(),
+        key::url_part(primary),
+        answer.response.headers(),
+        policy,
+        answer.asked_at,
+        clock::now(),
+    );
+    let request = &ask.head.headers;
+    let asked = storable::as_get(&ask.asked);
+    let judged = judged.and_then(|stored| {
+        if ask.view.unkeyed.are_in(request) {
+            return Err(NoStore::OddRequest); // a GET's would have been dropped
+        }
+        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
+        Ok(stored)
+    });
+    let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
+    let Ok(stored) = judged else {
+        answer.response.headers_mut().extend(withheld);
+        return Ok(respond::from_origin(ask, answer, decision));
+    };
+    let plan = Plan { asked, ..plan(worker, ask, primary) };
+    let (fill, flight) = worker.house.flights.solo();
+    let (tell, private) = oneshot::channel();
+    tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
+    if let Head::Shared(shared) = flight.head().await
+        && let Shared::Filling(filling) = &*shared
+    {
+        let answer =
+            respond::from_filling(ask, &worker.house.tiers, filling, decision, clock::now());
+        return Ok(with(answer, &filling.withheld, false));
+    }
+    let private = receive(Some(private)).await.ok_or(ABANDONED)?;
+    Ok(respond::from_origin(ask, private, decision))
 }
 
 enum Used {
@@ -285,7 +341,7 @@ fn use_shared(
 }
 
 /// The fields that are for the leader alone.
-pub(super) fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
+fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
     if !collapsed {
         for (name, value) in withheld {
             answer.response.headers_mut().append(name.clone(), value.clone());

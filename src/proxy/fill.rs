@@ -7,18 +7,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::VARY;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http::header::{DATE, VARY};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use crate::cache::entry::{Entry, EntryId, Fields};
-use crate::cache::flight::stream::{End, Stream};
+use crate::cache::flight::stream::End;
 use crate::cache::flight::{Fill, Head};
-use crate::cache::tiers::{Found, Selected};
+use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
-use crate::proxy::freshen;
+use crate::proxy::filling::EndBroken;
+pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
@@ -27,85 +28,8 @@ use crate::semantics::search::Variance;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{encoding, guard, headers, storable, vary, withheld};
+use crate::semantics::{date, encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
-
-/// What a flight shares with all who wait for it.
-pub enum Shared {
-    /// A response that is being stored while it streams.
-    Filling(Box<Filling>),
-    /// The stored response was validated and is fresh again.
-    Validated {
-        /// What is stored now.
-        entry: Arc<Entry>,
-        /// How the origin said so: 304, or 200 to a HEAD.
-        status: u16,
-        /// Fields of the origin's answer for the leader alone.
-        withheld: HeaderMap,
-    },
-    /// The origin answered with an error status: stale content if that is allowed, else each
-    /// asks for itself.
-    OriginError(u16),
-    /// The origin gave no answer.
-    Failed(ProxyError),
-}
-
-/// A response that is being stored while it streams.
-pub struct Filling {
-    /// What RFC 9111 decisions need.
-    pub stored: Stored,
-    /// The header fields as they are sent.
-    pub fields: Fields,
-    /// Fields for the leader alone, which are not stored.
-    pub withheld: HeaderMap,
-    /// Length of the body, where the head tells it.
-    pub len: Option<u64>,
-    /// Larder may code the body.
-    pub compressible: bool,
-    /// The body as the origin sends it.
-    pub identity: Arc<Stream>,
-    /// The same in the coding that the leader's client gets, if there is one.
-    pub coded: Option<(Coding, Arc<Stream>)>,
-    /// The primary key under which it is stored.
-    pub place: Bytes,
-    /// Names the segments.
-    pub id: EntryId,
-    /// The body is stored in segments as it arrives.
-    pub segmented: bool,
-    /// What the response varies on, and the leader's values for it.
-    pub varies: Option<Varies>,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-}
-
-/// The selecting fields of a response and the values it was selected by.
-#[derive(Debug, Clone)]
-pub struct Varies {
-    /// The selecting header fields.
-    pub names: Box<[HeaderName]>,
-    /// The generation of a new list of them.
-    pub generation: u64,
-    /// The normalised values of the request that was answered.
-    pub values: Bytes,
-}
-
-impl Varies {
-    pub(super) fn selected(&self) -> Selected<'_> {
-        Selected { names: &self.names, generation: self.generation, values: &self.values }
-    }
-}
-
-/// An answer for the leader alone.
-pub struct Private {
-    /// The origin's answer.
-    pub response: Response<ResponseBody>,
-    /// When the origin was asked.
-    pub asked_at: Timestamp,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-    /// Why it is not shared.
-    pub reason: &'static str,
-}
 
 /// What a fill needs to know of the request that began it.
 pub struct Plan {
@@ -163,7 +87,7 @@ pub async fn run(
         let validates = status == StatusCode::NOT_MODIFIED
             || (status == StatusCode::OK && plan.asked.is_head()); // RFC 9111 §4.3.5
         if let (true, Some(stale)) = (validates, &plan.stale) {
-            if freshen::validated(&plan, &fill, &arrived, stale).await {
+            if validated(&plan, &fill, &arrived, stale).await {
                 return;
             }
             if status == StatusCode::OK {
@@ -179,13 +103,106 @@ pub async fn run(
     }
 }
 
+/// Fills the flight with an answer that has come already: a POST's, which is stored for GET. What
+/// it invalidated must have been invalidated before.
+pub async fn keep(
+    plan: Plan,
+    fill: Fill<Shared>,
+    answer: Private,
+    stored: Stored,
+    withheld: HeaderMap,
+    private: oneshot::Sender<Private>,
+) {
+    let Private { mut response, asked_at, origin_ns, .. } = answer;
+    let position = plan.worker.house.tiers.purges.position();
+    let at = stored.response_time;
+    let arrived = |response| Arrived { response, asked_at, at, origin_ns, position };
+    match fits(&plan, &response) {
+        Ok(()) => fill_body(&plan, fill, arrived(response), stored, withheld).await,
+        Err(word) => {
+            response.headers_mut().extend(withheld);
+            let _ = private.send(arrived(response).private(word));
+            fill.tell(Head::Released(word));
+        }
+    }
+}
+
 /// An answer of the origin and when it came.
-pub(super) struct Arrived {
-    pub(super) response: Response<ResponseBody>,
-    pub(super) asked_at: Timestamp,
-    pub(super) at: Timestamp,
-    pub(super) origin_ns: u64,
-    pub(super) position: u64,
+struct Arrived {
+    response: Response<ResponseBody>,
+    asked_at: Timestamp,
+    at: Timestamp,
+    origin_ns: u64,
+    position: u64,
+}
+
+/// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
+/// else.
+async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
+    let update = arrived.response.headers();
+    let entry = &stale.entry;
+    let held = entry.fields.to_map();
+    let status = arrived.response.status();
+    let matches = match status {
+        StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
+        _ => validation::matches_head(&held, entry.identity.len(), update),
+    };
+    if !matches {
+        return false;
+    }
+    let mut merged = validation::merge_304(&held, update);
+    guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
+    if !merged.contains_key(DATE) {
+        merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
+    }
+    let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
+    let tell = |entry: Arc<Entry>| {
+        let status = status.as_u16();
+        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
+    };
+    let refreshed = storable::refreshed(
+        &entry.stored,
+        &merged,
+        &plan.view.policy,
+        &plan.asked,
+        arrived.asked_at,
+        arrived.at,
+    );
+    let refreshed = guard::well_named(&plan.request_fields).and(refreshed);
+    let stored = match refreshed {
+        Ok(stored) => stored,
+        Err(why) => {
+            // What the origin says now forbids keeping it; what was validated is still sent.
+            if !why.by_request() {
+                let key = stale.variant.as_ref().unwrap_or(&plan.primary);
+                plan.worker.house.tiers.remove(key);
+            }
+            tell(entry.clone());
+            return true;
+        }
+    };
+    let fields = Fields::copied(&merged);
+    let new = entry.refreshed(stored, fields, arrived.position);
+    let tiers = &plan.worker.house.tiers;
+    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    if key::is_search_alias(&key)
+        && !Variance::of(&merged).is_some_and(|variance| {
+            key.starts_with(&tiers.searches.place(&plan.primary, variance, random()))
+        })
+    {
+        // It no longer stands for other queries.
+        tiers.remove(&key);
+        tell(Arc::new(new));
+        return true;
+    }
+    match tiers.admit(key, new) {
+        Ok((new, to_disk)) => {
+            tell(new);
+            tiers.write_behind([to_disk]).await;
+        }
+        Err(new) => tell(new),
+    }
+    true
 }
 
 /// Any other answer.
@@ -252,7 +269,7 @@ fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
 }
 
 /// Whether there is room for the answer, and an end to it; else why not.
-pub(super) fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
+fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
     let cache = &plan.view.snapshot.cache;
     if encoding::streams(response.headers()) {
         return Err("event-stream");
@@ -265,7 +282,7 @@ pub(super) fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(),
 }
 
 impl Arrived {
-    pub(super) fn private(self, reason: &'static str) -> Private {
+    fn private(self, reason: &'static str) -> Private {
         let Self { response, asked_at, origin_ns, .. } = self;
         Private { response, asked_at, origin_ns, reason }
     }
@@ -282,7 +299,7 @@ fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies>
     Some(Varies { names, generation: random(), values: values.into() })
 }
 
-pub(super) fn random() -> u64 {
+fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
 }
 
@@ -296,7 +313,7 @@ fn entry_id() -> EntryId {
 }
 
 /// Streams the body to the readers and into the store.
-pub(super) async fn fill_body(
+async fn fill_body(
     plan: &Plan,
     mut fill: Fill<Shared>,
     arrived: Arrived,
@@ -317,8 +334,7 @@ pub(super) async fn fill_body(
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
-    let variance = Variance::of(&origin_fields).filter(|_| plan.by_query);
-    let place = match variance {
+    let place = match Variance::of(&origin_fields).filter(|_| plan.by_query) {
         Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
         None => plan.primary.clone(),
     };
@@ -357,26 +373,4 @@ pub(super) async fn fill_body(
     }
     fill.land();
     filling.end(&end);
-}
-
-impl Filling {
-    fn end(&self, end: &End) {
-        if let Some((_, coded)) = &self.coded {
-            coded.end(end.clone());
-        }
-        self.identity.end(end.clone());
-    }
-
-    pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.coded.as_ref().map_or(0, |(_, coded)| coded.readers())
-    }
-}
-
-/// A fill that is dropped midway ends nothing cleanly; one that has ended is not changed.
-struct EndBroken<'a>(&'a Filling);
-
-impl Drop for EndBroken<'_> {
-    fn drop(&mut self) {
-        self.0.end(&End::Broken);
-    }
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -27,34 +27,44 @@ pub enum Content {
     More(RequestBody, Arc<AtomicBool>),
 }
 
-/// Reads the content of `ask`, as far as `cache.query_body` goes.
+/// Begins to read the content of `ask`, as far as `cache.query_body` goes; and the count of the
+/// bytes that have come.
 ///
 /// # Errors
 /// The client's body broke off, or is larger than any may be.
-pub async fn content(ask: &mut Ask, incoming: Incoming) -> Result<Content, ProxyError> {
+pub fn content(
+    ask: &mut Ask,
+    incoming: Incoming,
+) -> (Arc<AtomicU64>, impl Future<Output = Result<Content, ProxyError>> + Send + use<>) {
     let snapshot = &ask.view.snapshot;
     let upload = Upload::new(incoming, snapshot.limits.body_size, None);
-    let too_large = upload.too_large();
-    let limit = snapshot.cache.query_body;
+    let (received, too_large, limit) =
+        (upload.received(), upload.too_large(), snapshot.cache.query_body);
     ask.expects = None; // the client is asked for it now, whatever the origin would say
-    ask.received = Some(upload.received());
-    let broken_off = ProxyError::BadRequest { status: 400, reason: "the request body broke off" };
-    match read(upload, limit).await {
-        Ok((front, None)) => {
-            Ok(Content::Whole(front.into_iter().fold(BytesMut::new(), joined).freeze()))
-        }
-        Ok((front, Some(rest))) => {
-            Ok(Content::More(RequestBody::stream(Replay { front, rest }), too_large))
-        }
-        Err(_) => {
-            ask.conn.close_after_answer();
-            if too_large.load(Ordering::Relaxed) {
-                return Err(ProxyError::TooLarge);
+    let conn = ask.conn.clone();
+    let content = async move {
+        match read(upload, limit).await {
+            Ok((front, None)) => {
+                let whole = front.into_iter().fold(BytesMut::new(), joined);
+                Ok(Content::Whole(whole.freeze()))
             }
-            Err(ask.conn.body_fault().map_or(broken_off, ProxyError::from))
+            Ok((front, Some(rest))) => {
+                Ok(Content::More(RequestBody::stream(Replay { front, rest }), too_large))
+            }
+            Err(_) => {
+                conn.close_after_answer();
+                if too_large.load(Ordering::Relaxed) {
+                    return Err(ProxyError::TooLarge);
+                }
+                Err(conn.body_fault().map_or(BROKEN_OFF, ProxyError::from))
+            }
         }
-    }
+    };
+    (received, content)
 }
+
+const BROKEN_OFF: ProxyError =
+    ProxyError::BadRequest { status: 400, reason: "the request body broke off" };
 
 fn joined(mut whole: BytesMut, frame: Frame<Bytes>) -> BytesMut {
     whole.extend(frame.into_data().ok());

@@ -5,17 +5,21 @@ use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, DATE,
     ETAG, EXPIRES, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::cache::entry::Fields;
 use crate::proxy::ask::Ask;
 use crate::proxy::body::Source;
 use crate::proxy::decode::DecodedBody;
 use crate::semantics::coding::Coding;
-use crate::semantics::encoding;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::validation::{self, Precondition};
+use crate::semantics::{digits, encoding};
+
+/// Fields that an answer from the store gets beside the stored ones: Age, Content-Length, Vary,
+/// Cache-Status, Via, Connection. A map doubles: too many here are another KiB of it.
+const EXTRA: usize = 6;
 
 /// What is done to a body for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +108,13 @@ impl Representation<'_> {
         if let Ok(status) = StatusCode::from_u16(self.stored.status) {
             *response.status_mut() = status;
         }
-        let mut fields = self.fields.to_map(8);
+        let fields = response.headers_mut();
+        self.fields.write_to(fields, EXTRA);
         if self.negotiated(ask) {
-            add_vary(&mut fields);
+            add_vary(fields);
         }
-        self.form.fit(&mut fields);
-        fields.insert(AGE, HeaderValue::from(self.stored.age(now).as_secs()));
-        *response.headers_mut() = fields;
+        self.form.fit(fields);
+        fields.insert(AGE, digits::value(self.stored.age(now).as_secs()));
         response
     }
 
@@ -139,13 +143,19 @@ impl Representation<'_> {
 
 /// The coding depends on what the client takes; said once, and not beside `*`.
 pub(super) fn add_vary(fields: &mut HeaderMap) {
-    let said = fields.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    const MEMBER: HeaderValue = HeaderValue::from_static("Accept-Encoding");
     let names = |member: &[u8]| {
         let member = member.trim_ascii();
         member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding")
     };
-    if !said.into_iter().any(names) {
-        fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    match fields.entry(VARY) {
+        header::Entry::Vacant(none) => drop(none.insert(MEMBER)),
+        header::Entry::Occupied(mut said) => {
+            let mut members = said.iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+            if !members.any(names) {
+                said.append(MEMBER);
+            }
+        }
     }
 }
 

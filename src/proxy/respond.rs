@@ -14,15 +14,14 @@ use crate::cache::tiers::{Part, Tiers};
 use crate::proxy::ask::Ask;
 use crate::proxy::body::{FlightReader, Source};
 use crate::proxy::compress::EncodedBody;
-use crate::proxy::error::ProxyError;
 use crate::proxy::fill::{Filling, Private};
 use crate::proxy::represent::{Form, Representation, add_vary};
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::semantics::cache_control::ResponseDirectives;
-use crate::semantics::decision::{Decision, Fwd, Outcome};
+use crate::semantics::decision::{Decision, Outcome};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{encoding, headers, range};
+use crate::semantics::{digits, encoding, headers, range};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -80,7 +79,7 @@ pub fn from_entry(
         };
     }
     if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
-        let len = HeaderValue::from(extent.1 - extent.0);
+        let len = digits::value(extent.1 - extent.0);
         response.headers_mut().insert(CONTENT_LENGTH, len);
     }
     if !ask.asked.is_head() {
@@ -166,7 +165,7 @@ pub fn from_filling(
     }
     let mut response = this.head(ask, now);
     if let (Form::AsSent, Some(len)) = (form, filling.len) {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+        response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
     }
     if !ask.asked.is_head() {
         let (stream, len, part) = match (form, &filling.coded) {
@@ -205,7 +204,7 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let form = form_of_private(ask, status, &mut fields, len);
     form.fit(&mut fields);
     if let (Form::AsSent, true, Some(len)) = (form, has_body, len) {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(len));
+        fields.insert(CONTENT_LENGTH, digits::value(len));
     }
     *response.headers_mut() = fields;
     *response.body_mut() = match form {
@@ -249,17 +248,4 @@ fn form_of_private(
 
 fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Larder's own answer to what it cannot forward.
-pub(super) fn refuse(error: ProxyError) -> Answer {
-    let decision = Decision::new(Outcome::Error).because(error.detail());
-    Answer { response: error.response().map(Source::Full), decision, origin_ns: 0, coding: None }
-}
-
-/// The same where the origin was asked and gave nothing to send.
-pub(super) fn forwarded_in_vain(error: ProxyError, fwd: Fwd) -> Answer {
-    let mut answer = refuse(error);
-    answer.decision.fwd = Some(fwd);
-    answer
 }

@@ -1,213 +1,117 @@
 //! The pipeline: the only place that knows the order of things.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, HeaderName, Method, Request, Response, Version, request};
+use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 
-use crate::cache::tiers::{Found, Lookup};
-use crate::clock;
-use crate::observe::record::Record;
+use crate::cache::tiers::{Found, Lookup, Tiers};
+use crate::clock::Moment;
 use crate::proxy::ask::Ask;
 use crate::proxy::body::{Body, Source, Tally};
 use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fetch::{self, Wanted};
 use crate::proxy::forward::{self, Upload};
-use crate::proxy::post;
 use crate::proxy::query::{self, Content};
+use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
-use crate::proxy::worker::{View, Worker};
-use crate::proxy::{coding, upgrade};
+use crate::proxy::worker::Worker;
+use crate::proxy::{admission, coding, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::headers::Pseudonym;
-use crate::semantics::key::{self, Scheme};
-use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
+use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, groups, headers, invalidation, storable, unkeyed};
+use crate::semantics::{cache_status, groups, invalidation, key, storable};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Answers one request.
-pub async fn call(
-    worker: &Arc<Worker>,
-    conn: &Arc<Conn>,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let began_ns = clock::monotonic_ns();
-    let (head, incoming) = request.into_parts();
-    let mut walk = Walk { worker, began_ns, key: Vec::with_capacity(128) };
-    match walk.admit(conn, head, !incoming.is_end_stream()) {
-        Ok(mut ask) => {
-            let answer = match walk.answer(&mut ask, incoming).await {
-                Ok(answer) => answer,
-                Err(error) => respond::refuse(error),
-            };
-            walk.send(answer, ask)
-        }
-        Err(refused) => {
-            let (error, head) = *refused;
-            walk.send_refusal(error, head, conn)
-        }
+/// Answers one request: at once where memory has the answer.
+pub fn call(worker: &Arc<Worker>, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Body> {
+    let (mut head, incoming) = request.into_parts();
+    let tally = Tally::begin(worker, conn, &head);
+    let mut walk = Walk { tally, key: Vec::with_capacity(128) };
+    let (view, has_body) = (worker.view(), !incoming.is_end_stream());
+    let admitted = admission::admit(worker, &view, conn, &mut head, has_body, &mut walk.key);
+    let mut ask = match admitted {
+        Ok(admitted) => Ask::new(view, conn.clone(), head, admitted),
+        Err(error) => return Reply::Now(walk.send_refusal(error, conn)),
+    };
+    let known = walk.peek(&ask).map(|found| walk.judge(&ask, Lookup::Found(found)));
+    if let Some(Ok(Use::Stored(found, decision, now))) = &known
+        && coding::missing(&ask, &found.entry).is_none()
+    {
+        let tiers = &worker.house.tiers;
+        let answer = respond::from_entry(&ask, tiers, &found.entry, *decision, *now);
+        return Reply::Now(walk.send(answer, &ask));
     }
+    Reply::Later(Box::pin(async move {
+        let answer = walk.answer(&mut ask, incoming, known).await;
+        let answer = answer.unwrap_or_else(refuse);
+        walk.send(answer, &ask)
+    }))
 }
 
-struct Walk<'a> {
-    worker: &'a Arc<Worker>,
-    began_ns: u64,
+struct Walk {
+    tally: Box<Tally>,
     /// The primary key, built in place: a hit allocates it once and keeps nothing of it.
     key: Vec<u8>,
 }
 
-impl Walk<'_> {
-    /// Is this a request that Larder takes up?
-    fn admit(
+/// What is to be done for a request that the cache is asked for.
+enum Use {
+    /// Answer with this, as it stood then.
+    Stored(Found, Decision, Timestamp),
+    /// Ask the origin. Boxed, as hits pass it by.
+    Fetch(Box<Wanted>),
+}
+
+impl Walk {
+    fn worker(&self) -> &Arc<Worker> {
+        &self.tally.worker
+    }
+
+    fn tiers(&self) -> &Arc<Tiers> {
+        &self.tally.worker.house.tiers
+    }
+
+    /// The way of a valid request, from what memory had for it. Branches stand here, work in the
+    /// leaves.
+    async fn answer(
         &mut self,
-        conn: &Arc<Conn>,
-        mut head: request::Parts,
-        has_body: bool,
-    ) -> Result<Ask, Box<(ProxyError, request::Parts)>> {
-        if let Some(fault) = conn.next_request() {
-            return Err(Box::new((fault.into(), head)));
-        }
-        let view = self.worker.view();
-        let upgrade = upgrade::asked(&head).filter(|_| !has_body);
-        let expects = (has_body && http_request::expects_continue(&head.headers, head.version))
-            .then(Arc::default);
-        headers::strip_hop_by_hop(&mut head.headers);
-        // Before anything is judged by them: what is keyed must be what is forwarded.
-        let dropped = upgrade.is_none()
-            && unkeyed::concerns(&head.method)
-            && view.unkeyed.drop_from(&mut head.headers);
-        match self.check(&view, conn, &head) {
-            Ok(Addressed { authority, scheme, said_authority, trusted }) => Ok(Ask {
-                asked: Asked::of(&head.method, &head.headers, has_body),
-                view,
-                conn: conn.clone(),
-                head,
-                upgrade,
-                authority,
-                scheme,
-                said_authority,
-                trusted,
-                query: None,
-                dropped,
-                accepted: OnceLock::new(),
-                received: None,
-                expects,
-            }),
-            Err(error) => {
-                if matches!(error, ProxyError::BadRequest { .. }) {
-                    self.worker.house.metrics.server.malformed.inc(); // faults are counted already
-                }
-                Err(Box::new((error, head)))
+        ask: &mut Ask,
+        incoming: Incoming,
+        known: Option<Result<Use, ProxyError>>,
+    ) -> Result<Answer, ProxyError> {
+        let judged = match known {
+            Some(judged) => judged,
+            None if max_forwards(&ask.head.method, &ask.head.headers)
+                == MaxForwards::AnswerHere =>
+            {
+                return Ok(upgrade::options());
             }
-        }
+            None if ask.upgrade.is_some() => return upgrade::tunnel(self.worker(), ask).await,
+            None if ask.head.method == Method::QUERY => return self.query(ask, incoming).await,
+            None if !is_for_the_cache(ask) => return self.pass(ask, incoming).await,
+            None => self.look_up(ask).await,
+        };
+        Ok(self.follow(ask, judged?).await)
     }
 
-    /// Checks where the request goes, and writes the key of what it asks for.
-    fn check(
-        &mut self,
-        view: &View,
-        conn: &Conn,
-        head: &request::Parts,
-    ) -> Result<Addressed, ProxyError> {
-        let target = http_request::target(&head.method, &head.uri, &head.headers, head.version)?;
-        if self.worker.house.via.is_loop(&head.headers) {
-            return Err(ProxyError::Loop);
-        }
-        let trusted = conn.unix || conn.peer.is_some_and(|peer| trusts(view, peer));
-        let used = headers::client_view(&head.headers, trusted, Scheme::Http, &target.authority);
-        let forwarded = match &view.snapshot.upstream.host {
-            Some(_) => None, // the same for every request
-            None => Some(&*target.authority),
-        };
-        key::primary(
-            used.scheme,
-            &used.authority,
-            &target.path_and_query,
-            forwarded,
-            &mut self.key,
-        );
-        // The scheme's own port is not keyed, so neither is it forwarded.
-        let plain = |authority| key::without_default_port(used.scheme, authority);
-        let (scheme, said) = (used.scheme, plain(&used.authority));
-        let authority = plain(&target.authority).to_owned();
-        let said_authority = (said != authority).then(|| said.to_owned());
-        Ok(Addressed { authority, scheme, said_authority, trusted })
+    async fn look_up(&self, ask: &Ask) -> Result<Use, ProxyError> {
+        let languages = ask.view.snapshot.cache.vary_language;
+        let lookup = self.tiers().lookup(&self.key, &ask.head.headers, languages).await;
+        self.judge(ask, lookup)
     }
 
-    /// The way of a valid request. Branches stand here, work in the leaves. What a hit does not
-    /// need is boxed: hyper moves the whole future for every request.
-    async fn answer(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
-        if max_forwards(&ask.head.method, &ask.head.headers) == MaxForwards::AnswerHere {
-            return Ok(upgrade::options());
+    async fn follow(&self, ask: &Ask, judged: Use) -> Answer {
+        match judged {
+            Use::Stored(found, decision, now) => self.stored(ask, &found, decision, now).await,
+            Use::Fetch(wanted) => self.fetch(ask, *wanted).await,
         }
-        if ask.upgrade.is_some() {
-            return Box::pin(upgrade::tunnel(self.worker, ask)).await;
-        }
-        if ask.head.method == Method::QUERY {
-            return Box::pin(self.query(ask, incoming)).await;
-        }
-        // If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
-        if !ask.asked.is_read() || ask.asked.has_body || ask.asked.has_if_match {
-            return Box::pin(self.pass(ask, incoming)).await;
-        }
-        self.read(ask).await
-    }
-
-    /// The way of a request that the cache may answer.
-    async fn read(&mut self, ask: &mut Ask) -> Result<Answer, ProxyError> {
-        let tiers = &self.worker.house.tiers;
-        let lookup = if let Some(found) = tiers.peek(&self.key, &ask.head.headers) {
-            Lookup::Found(found)
-        } else {
-            let languages = ask.view.snapshot.cache.vary_language;
-            Box::pin(tiers.lookup(&self.key, &ask.head.headers, languages)).await
-        };
-        let took = clock::monotonic_ns().saturating_sub(self.began_ns);
-        self.worker.house.metrics.lookup(self.worker.id, took);
-        let now = clock::now();
-        let (found, fwd, detail) = match lookup {
-            Lookup::Missing { variants } => {
-                let fwd = if variants.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
-                if ask.asked.only_if_cached(&ask.view.policy) {
-                    return Err(ProxyError::NotCached);
-                }
-                return Ok(self.fetch(ask, Wanted::missing(fwd, variants)).await);
-            }
-            Lookup::Found(found) => {
-                let (stored, policy) = (&found.entry.stored, &ask.view.policy);
-                let forced = found.entry.last_forced();
-                match reuse::reuse(stored, &ask.asked, policy, found.stale, forced, now) {
-                    Reuse::Fresh => {
-                        return Ok(self
-                            .stored(ask, &found, Decision::new(Outcome::Hit), now)
-                            .await);
-                    }
-                    Reuse::StaleAllowed => {
-                        let decision = Decision::new(Outcome::Stale).because("max-stale");
-                        return Ok(self.stored(ask, &found, decision, now).await);
-                    }
-                    Reuse::WhileRevalidate => {
-                        fetch::in_background(self.worker, ask, &self.key, &found);
-                        let decision =
-                            Decision::new(Outcome::Stale).because("stale-while-revalidate");
-                        return Ok(self.stored(ask, &found, decision, now).await);
-                    }
-                    Reuse::OnlyIfCached504 => return Err(ProxyError::NotCached),
-                    Reuse::Validate(fwd, detail) => (found, fwd, detail),
-                }
-            }
-        };
-        if fwd == Fwd::Request {
-            found.entry.set_forced(now);
-        }
-        Ok(self.fetch(ask, Wanted::validated(fwd, detail, found)).await)
     }
 
     /// A QUERY is a read with its content in the key, where that is small.
@@ -216,34 +120,82 @@ impl Walk<'_> {
         if limit == 0 || ask.asked.has_if_match || incoming.size_hint().lower() > limit {
             return self.pass(ask, incoming).await;
         }
-        let content = match query::content(ask, incoming).await? {
-            Content::Whole(content) => content,
-            Content::More(body, too_large) => {
-                return self.pass_on(ask, body, Some(&too_large)).await;
+        let (received, content) = query::content(ask, incoming);
+        self.tally.received = Some(received);
+        match content.await? {
+            Content::More(body, too_large) => self.pass_on(ask, body, Some(&too_large)).await,
+            Content::Whole(content) => {
+                self.tally.worker.house.tiers.queries.name(
+                    &ask.head.headers,
+                    &content,
+                    &mut self.key,
+                );
+                ask.asked = storable::as_get(&ask.asked);
+                ask.query = Some(content);
+                let judged = self.look_up(ask).await?;
+                Ok(self.follow(ask, judged).await)
+            }
+        }
+    }
+
+    /// What memory has for this request, where the cache is asked at all.
+    fn peek(&self, ask: &Ask) -> Option<Found> {
+        if !is_for_the_cache(ask) {
+            return None;
+        }
+        self.tiers().peek(&self.key, &ask.head.headers)
+    }
+
+    /// What may be done with what was looked up.
+    fn judge(&self, ask: &Ask, lookup: Lookup) -> Result<Use, ProxyError> {
+        let looked_up = Moment::now();
+        let took = looked_up.ns_since(self.tally.began);
+        self.worker().house.metrics.lookup(self.worker().id, took);
+        let now = looked_up.timestamp();
+        let found = match lookup {
+            Lookup::Found(found) => found,
+            Lookup::Missing { .. } if ask.asked.only_if_cached(&ask.view.policy) => {
+                return Err(ProxyError::NotCached);
+            }
+            Lookup::Missing { variants } => {
+                let fwd = if variants.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
+                return Ok(Use::Fetch(Box::new(Wanted::missing(fwd, variants))));
             }
         };
-        self.worker.house.tiers.queries.name(&ask.head.headers, &content, &mut self.key);
-        ask.asked = storable::as_get(&ask.asked);
-        ask.query = Some(content);
-        self.read(ask).await
+        let stale = |why| Decision::new(Outcome::Stale).because(why);
+        let (stored, forced) = (&found.entry.stored, found.entry.last_forced());
+        match reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now) {
+            Reuse::Fresh => Ok(Use::Stored(found, Decision::new(Outcome::Hit), now)),
+            Reuse::StaleAllowed => Ok(Use::Stored(found, stale("max-stale"), now)),
+            Reuse::WhileRevalidate => {
+                fetch::in_background(self.worker(), ask, &self.key, &found);
+                Ok(Use::Stored(found, stale("stale-while-revalidate"), now))
+            }
+            Reuse::OnlyIfCached504 => Err(ProxyError::NotCached),
+            Reuse::Validate(fwd, detail) => {
+                if fwd == Fwd::Request {
+                    found.entry.set_forced(now);
+                }
+                Ok(Use::Fetch(Box::new(Wanted::validated(fwd, detail, found))))
+            }
+        }
     }
 
     /// Answers from the store.
     async fn stored(&self, ask: &Ask, found: &Found, decision: Decision, now: Timestamp) -> Answer {
-        let tiers = &self.worker.house.tiers;
         let coded;
         let mut entry = &found.entry;
         if let Some(missing) = coding::missing(ask, entry) {
-            coded = Box::pin(coding::add(self.worker, ask, &self.key, found, missing)).await;
+            coded = coding::add(self.worker(), ask, &self.key, found, missing).await;
             entry = &coded;
         }
-        respond::from_entry(ask, tiers, entry, decision, now)
+        respond::from_entry(ask, self.tiers(), entry, decision, now)
     }
 
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {
         let fwd = wanted.fwd();
-        let fetched = Box::pin(fetch::fetch(self.worker, ask, &self.key, wanted)).await;
-        let mut answer = fetched.unwrap_or_else(|error| respond::forwarded_in_vain(error, fwd));
+        let fetched = fetch::fetch(self.worker(), ask, &self.key, wanted).await;
+        let mut answer = fetched.unwrap_or_else(|error| forwarded_in_vain(error, fwd));
         if ask.dropped {
             answer.decision.detail.get_or_insert("unkeyed-dropped");
         }
@@ -261,7 +213,7 @@ impl Walk<'_> {
         let mut too_large = None;
         let body = if ask.asked.has_body {
             let upload = Upload::new(incoming, limit, ask.expects.clone());
-            ask.received = Some(upload.received());
+            self.tally.received = Some(upload.received());
             too_large = Some(upload.too_large());
             RequestBody::stream(upload)
         } else {
@@ -271,8 +223,8 @@ impl Walk<'_> {
     }
 
     async fn pass_on(
-        &mut self,
-        ask: &mut Ask,
+        &self,
+        ask: &Ask,
         body: RequestBody,
         too_large: Option<&AtomicBool>,
     ) -> Result<Answer, ProxyError> {
@@ -281,25 +233,25 @@ impl Walk<'_> {
         } else {
             (Fwd::Method, "method")
         };
-        let passed = forward::pass(self.worker, ask, body, too_large, reason).await;
+        let passed = forward::pass(self.worker(), ask, body, too_large, reason).await;
         let private = match passed {
             Ok(private) => private,
-            Err(error) => return Ok(respond::forwarded_in_vain(error, fwd)),
+            Err(error) => return Ok(forwarded_in_vain(error, fwd)),
         };
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }
         if ask.head.method == Method::POST {
-            let answered = post::answer(self.worker, ask, &self.key, private).await;
-            return Ok(answered.unwrap_or_else(|error| respond::forwarded_in_vain(error, fwd)));
+            let answered = fetch::answer_post(self.worker(), ask, &self.key, private).await;
+            return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
         }
         let decision = Decision::forwarded(Outcome::Pass, fwd);
         Ok(respond::from_origin(ask, private, decision))
     }
 
     fn invalidate(&self, ask: &Ask, status: u16, fields: &HeaderMap) {
-        let tiers = &self.worker.house.tiers;
-        let filling = self.worker.house.metrics.cache.flights.get() > 0;
+        let tiers = self.tiers();
+        let filling = self.worker().house.metrics.cache.flights.get() > 0;
         for url in invalidation::invalidated(&ask.head.method, status, &self.key, fields) {
             tiers.invalidate(&url, filling);
         }
@@ -308,87 +260,48 @@ impl Walk<'_> {
         }
     }
 
-    /// What every answer gets, and the record that is made when it has been sent.
-    fn send(&self, answer: Answer, ask: Ask) -> Response<Body> {
-        let Answer { response, decision, origin_ns, coding } = answer;
-        let debug = ask.view.snapshot.debug_headers && !self.key.is_empty();
-        let key = debug.then(|| key::url_part(&self.key));
-        let tally = Tally {
-            worker: self.worker.clone(),
-            began_ns: self.began_ns,
-            received: ask.received,
-            record: record(ask.head, &ask.conn, decision, origin_ns, coding),
-        };
-        finish(response, &decision, key, &self.worker.house.via, tally)
-    }
-
-    fn send_refusal(
-        &self,
-        error: ProxyError,
-        head: request::Parts,
-        conn: &Arc<Conn>,
-    ) -> Response<Body> {
+    fn send_refusal(self, error: ProxyError, conn: &Conn) -> Response<Body> {
         if matches!(error, ProxyError::BadRequest { .. }) {
             conn.close_after_answer();
         }
-        let Answer { response, decision, origin_ns, coding } = respond::refuse(error);
-        let tally = Tally {
-            worker: self.worker.clone(),
-            began_ns: self.began_ns,
-            received: None,
-            record: record(head, conn, decision, origin_ns, coding),
-        };
-        finish(response, &decision, None, &self.worker.house.via, tally)
+        self.finish(refuse(error), false)
+    }
+
+    fn send(self, answer: Answer, ask: &Ask) -> Response<Body> {
+        self.finish(answer, ask.view.snapshot.debug_headers)
+    }
+
+    /// What every answer gets, and what its record is made of when it has been sent.
+    fn finish(self, answer: Answer, debug: bool) -> Response<Body> {
+        let Self { mut tally, key } = self;
+        let Answer { mut response, decision, origin_ns, coding } = answer;
+        let record = &mut tally.record;
+        record.status = response.status().as_u16();
+        (record.decision, record.origin_ns, record.coding) = (decision, origin_ns, coding);
+        let is_head = record.method == Method::HEAD;
+        let key = (debug && !key.is_empty()).then(|| key::url_part(&key));
+        let fields = response.headers_mut();
+        fields.append(CACHE_STATUS.clone(), cache_status::value(&decision, key));
+        tally.worker.house.via.append(fields, Version::HTTP_11);
+        response.map(|source| Body::new(if is_head { Source::Empty } else { source }, tally))
     }
 }
 
-/// Where a request goes, and as what the client addressed it.
-struct Addressed {
-    authority: String,
-    scheme: Scheme,
-    said_authority: Option<String>,
-    trusted: bool,
+/// If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
+fn is_for_the_cache(ask: &Ask) -> bool {
+    let asked = &ask.asked;
+    asked.is_read() && !asked.has_body && !asked.has_if_match && ask.upgrade.is_none()
 }
 
-fn trusts(view: &View, peer: std::net::IpAddr) -> bool {
-    view.snapshot.trusted_proxies.iter().any(|network| network.contains(&peer))
+/// Larder's own answer to what it cannot forward.
+fn refuse(error: ProxyError) -> Answer {
+    let decision = Decision::new(Outcome::Error).because(error.detail());
+    Answer { response: error.response().map(Source::Full), decision, origin_ns: 0, coding: None }
 }
 
-fn record(
-    head: request::Parts,
-    conn: &Conn,
-    decision: Decision,
-    origin_ns: u64,
-    coding: Option<&'static str>,
-) -> Record {
-    Record {
-        head,
-        peer: conn.peer,
-        status: 0,
-        decision,
-        bytes_in: 0,
-        bytes_out: 0,
-        duration_ns: 0,
-        origin_ns,
-        coding,
-        aborted: false,
-    }
-}
-
-fn finish(
-    mut response: Response<Source>,
-    decision: &Decision,
-    key: Option<&[u8]>,
-    via: &Pseudonym,
-    mut tally: Tally,
-) -> Response<Body> {
-    tally.record.status = response.status().as_u16();
-    let is_head = tally.record.head.method == Method::HEAD;
-    let fields = response.headers_mut();
-    fields.append(CACHE_STATUS.clone(), cache_status::value(decision, key));
-    via.append(fields, Version::HTTP_11);
-    response.map(|source| {
-        let source = if is_head { Source::Empty } else { source };
-        Body::new(source, Box::new(tally))
-    })
+/// The same where the origin was asked and gave nothing to send.
+fn forwarded_in_vain(error: ProxyError, fwd: Fwd) -> Answer {
+    let mut answer = refuse(error);
+    answer.decision.fwd = Some(fwd);
+    answer
 }

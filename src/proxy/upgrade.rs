@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Response, StatusCode, Version, request};
+use http::{HeaderValue, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,7 +21,6 @@ use crate::proxy::interim::{self, Relay};
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::headers;
 use crate::upstream::{RequestBody, UpstreamError};
 
 type Origin = Pin<Box<dyn Future<Output = Result<Upgraded, UpstreamError>> + Send>>;
@@ -138,23 +137,4 @@ async fn copy(
         moved.store(clock::monotonic_ms(), Ordering::Relaxed);
     }
     let _ = to.shutdown().await;
-}
-
-/// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
-/// none: what would be behind it could not be looked at. HTTP/1.0 knows no upgrade (RFC 9110 §7.8).
-pub(super) fn asked(head: &request::Parts) -> Option<HeaderValue> {
-    let fields = &head.headers;
-    if head.version != Version::HTTP_11
-        || !fields.contains_key(UPGRADE)
-        || !headers::hop_by_hop::connection_has(fields, "upgrade")
-    {
-        return None;
-    }
-    let lines = fields.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());
-    let protocols: Vec<&str> = lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case("h2c"))
-        .collect();
-    HeaderValue::from_str(&protocols.join(", ")).ok().filter(|protocols| !protocols.is_empty())
 }

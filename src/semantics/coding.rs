@@ -71,6 +71,9 @@ impl Accepted {
     /// Reads Accept-Encoding. Without it, and for members that are malformed, only identity is
     /// taken: that is always understood.
     pub fn of(headers: &HeaderMap) -> Self {
+        if !headers.keys().any(|name| *name == ACCEPT_ENCODING) {
+            return Self::default();
+        }
         let mut named = [None; Coding::ALL.len()];
         let (mut identity, mut any) = (None, None);
         for line in headers.get_all(ACCEPT_ENCODING) {

@@ -72,7 +72,7 @@ pub fn primary(
     }
     out.extend_from_slice(path_and_query.as_bytes());
     if let Some(host) = forwarded_host.map(|host| without_default_port(scheme, host))
-        && !host.eq_ignore_ascii_case(authority)
+        && !same(host, authority)
     {
         out.extend_from_slice(b"\0h");
         push_lower(host, out);
@@ -84,10 +84,17 @@ pub fn without_default_port(scheme: Scheme, authority: &str) -> &str {
     authority.strip_suffix(scheme.default_port()).unwrap_or(authority)
 }
 
+/// Equal but for letter case; nearly always to the letter.
+fn same(one: &str, other: &str) -> bool {
+    one == other || one.eq_ignore_ascii_case(other)
+}
+
 fn push_lower(text: &str, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(text.as_bytes());
-    if let Some(written) = out.get_mut(start..) {
+    if text.bytes().any(|b| b.is_ascii_uppercase())
+        && let Some(written) = out.get_mut(start..)
+    {
         written.make_ascii_lowercase();
     }
 }

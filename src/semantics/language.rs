@@ -74,11 +74,13 @@ pub fn fitting<'a, V: AsRef<[u8]>>(
         let own: Vec<Option<&[u8]>> = vary::components(values.as_ref()).collect();
         let others = own.len() == asked.len()
             && (0..asked.len()).all(|nth| nth == place || own.get(nth) == asked.get(nth));
-        if let Some(language) = language {
-            return others && wanted.first() == Some(language);
-        }
-        let list = own.get(place).copied().flatten();
-        others && list.and_then(Wanted::parse).is_some_and(|own| own == wanted)
+        others
+            && if let Some(language) = language {
+                wanted.first() == Some(language)
+            } else {
+                let list = own.get(place).copied().flatten();
+                list.and_then(Wanted::parse).is_some_and(|own| own == wanted)
+            }
     };
     known.into_iter().find(fits).map(|(values, _)| values)
 }

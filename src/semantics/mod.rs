@@ -20,7 +20,7 @@
 //!   who gets which; [`encoding`]: what may be coded.
 //! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from.
 //! - [`wire`]: where HTTP/1.1 messages begin and end, byte by byte.
-//! - [`etag`], [`date`], [`time`]: the small values of HTTP.
+//! - [`etag`], [`date`], [`time`], [`digits`]: the small values of HTTP.
 //!
 //! Called by `proxy::service` and, with the same values, by `larder cache explain`.
 //! Hop-by-hop fields of a request are stripped *before* anything here judges it: a selecting
@@ -31,6 +31,7 @@ pub mod cache_status;
 pub mod coding;
 pub mod date;
 pub mod decision;
+pub mod digits;
 pub mod encoding;
 pub mod etag;
 pub mod freshness;

@@ -1,7 +1,7 @@
 //! Cache-poisoned denial of service: an error that one request brought about is never what the
 //! others get. By bare sockets, looked at from both sides.
 
-use crate::support::{Ask, Larder, Origin};
+use crate::support::{Ask, Gate, Larder, Origin, SOON, eventually};
 
 /// What servers put on every answer, their error pages included (`Header always set …`).
 const ALWAYS: &str = "cache-control: public, max-age=3600";
@@ -84,6 +84,43 @@ fn an_error_that_a_request_provoked_reaches_nobody_else() {
         let again = larder.ask(&ask.target(&target));
         assert!(again.was_hit() || again.status == status, "{case}: {again:?}");
         assert_eq!(larder.get(&target).status, 200, "{case}: nor is it replaced");
+    }
+}
+
+#[test]
+fn a_failure_that_a_request_provoked_is_not_that_of_who_waits_with_it() {
+    for (case, malformed) in [("the app resets", false), ("the app answers no HTTP", true)] {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let origin = Origin::new(move |seen, reply| {
+            if seen.header("x-oversized").is_none() {
+                return reply.ok(&[ALWAYS], "page");
+            }
+            held.pass();
+            if malformed {
+                reply.raw("no HTTP at all\r\n\r\n");
+            }
+            reply.reset();
+        });
+        let larder = Larder::in_front_of(&origin);
+        let mut attacker = larder.connect();
+        attacker.send(Ask::get("/").with("X-Oversized", &"x".repeat(9000)).bytes());
+        origin.await_count(1);
+        let mut victims: Vec<_> = (0..10).map(|_| larder.connect()).collect();
+        for victim in &mut victims {
+            victim.send(Ask::get("/").bytes());
+        }
+        eventually("all to wait with it", SOON, || {
+            larder.metrics().count("larder_collapsed_requests_total", &[]) == 10
+        });
+        gate.open();
+        assert_eq!(attacker.answer("GET").status, 502, "{case}");
+        for victim in &mut victims {
+            let answer = victim.answer("GET");
+            assert_eq!((answer.status, &*answer.text()), (200, "page"), "{case}: {answer:?}");
+        }
+        let plain = origin.seen().iter().filter(|s| s.header("x-oversized").is_none()).count();
+        assert_eq!(plain, 1, "{case}: one asks for all");
     }
 }
 

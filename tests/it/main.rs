@@ -27,6 +27,7 @@ mod deception;
 mod decoding;
 mod denial;
 mod directives;
+mod disk_faults;
 mod drain;
 mod early;
 mod events;

@@ -75,22 +75,25 @@ async fn found(tiers: &Tiers, key: &str) -> Option<Found> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_without_its_parts_is_forgotten_and_a_newer_one_is_not() {
+async fn an_entry_without_its_parts_is_a_miss_and_a_newer_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let (tiers, _) = tiers(dir.path(), MIB).await;
-    for in_memory in [true, false] {
-        store(&tiers, "k", StoredBody::Segmented { len: 10, segment: 4 }, 1).await;
+    let segmented = || StoredBody::Segmented { len: 10, segment: 4 };
+    for (id, in_memory) in [(1, true), (2, false)] {
+        store(&tiers, "k", segmented(), id).await;
         tiers.disk.flush().await;
         if !in_memory {
             tiers.memory.remove(b"k");
         }
-        tiers.forget(b"k", &[2; 16]).await;
+        tiers.lost_part(&[9; 16]);
         assert!(found(&tiers, "k").await.is_some(), "another one lies there: {in_memory}");
-        tiers.forget(b"k", &[1; 16]).await;
+        tiers.lost_part(&[id; 16]);
         assert!(found(&tiers, "k").await.is_none(), "{in_memory}");
         assert!(!tiers.may_hold(b"k"), "{in_memory}");
     }
-    tiers.forget(b"nothing", &[1; 16]).await;
+    store(&tiers, "k", segmented(), 3).await;
+    assert!(found(&tiers, "k").await.is_some());
+    tiers.close(Duration::from_secs(10)).await;
 }
 
 /// Never read from disk, for it never leaves memory: only hits in memory keep its copy.
