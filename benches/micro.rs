@@ -182,6 +182,7 @@ fn policy() -> Policy {
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
+        targeted: Vec::new(),
     }
 }
 

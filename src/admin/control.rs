@@ -108,9 +108,9 @@ pub enum PurgeWhat {
 }
 
 /// What became of a purge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeAnswer {
-    /// The record's position in the purge log.
+    /// The record's position in the purge log. In JSON it is a string: it has more than 53 bits.
     pub position: u64,
     /// What has not heard of it yet; empty: done (200), else it is retried (202).
     pub outstanding: Vec<String>,

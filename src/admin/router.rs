@@ -165,7 +165,8 @@ impl Router {
         };
         let body = json!({
             "recorded": recorded,
-            "position": done.position,
+            // Above 2^53: JavaScript would read another number.
+            "position": done.position.to_string(),
             "outstanding": done.outstanding,
         });
         Ok(answer(status, JSON, body.to_string()))

@@ -15,11 +15,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use crate::cache::entry::{Entry, EntryId, Fields, Slot, StoredBody, Variants};
+use crate::cache::entry::{Entry, EntryId, Fields, Known, Slot, StoredBody, Variants};
 use crate::semantics::stored::Stored;
 
 /// Version of the format; part of the disk's geometry marker too.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const MAGIC: [u8; 4] = *b"LRDR";
 const PREFIX: usize = 4 + 1 + 1 + 4 + 8;
@@ -66,7 +66,7 @@ struct EntryHead {
 struct VariantsHead {
     names: Vec<String>,
     generation: u64,
-    known: Vec<Vec<u8>>,
+    known: Vec<(Vec<u8>, Option<String>)>,
 }
 
 /// Writes `slot` as bytes.
@@ -80,7 +80,9 @@ pub fn encode(slot: &Slot) -> Result<Bytes, CodecError> {
             let head = VariantsHead {
                 names: variants.names.iter().map(|name| name.as_str().to_owned()).collect(),
                 generation: variants.generation,
-                known: variants.known.iter().map(|value| value.to_vec()).collect(),
+                known: (variants.known.iter())
+                    .map(|one| (one.values.to_vec(), one.language.as_deref().map(str::to_owned)))
+                    .collect(),
             };
             assemble(KIND_VARIANTS, &to_bytes(&head)?, &[])
         }
@@ -211,6 +213,11 @@ fn decode_variants(head: &[u8]) -> Result<Slot, CodecError> {
     Ok(Slot::Variants(Arc::new(Variants {
         names: names.map_err(|_| CodecError::Content)?,
         generation: head.generation,
-        known: head.known.into_iter().map(Bytes::from).collect(),
+        known: (head.known.into_iter())
+            .map(|(values, language)| Known {
+                values: values.into(),
+                language: language.map(String::into_boxed_str),
+            })
+            .collect(),
     })))
 }

@@ -63,6 +63,11 @@ impl Fields {
         self.list.iter().find(|(own, _)| own == name).map(|(_, value)| value)
     }
 
+    /// All values of `name`.
+    pub fn get_all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+        self.list.iter().filter(move |(own, _)| own == name).map(|(_, value)| value)
+    }
+
     /// Memory that the fields take, in bytes.
     pub fn weight(&self) -> usize {
         self.list.len() * size_of::<(HeaderName, HeaderValue)>() + self.bytes
@@ -225,15 +230,30 @@ pub struct Variants {
     pub names: Box<[HeaderName]>,
     /// Part of each variant's key; a new list has a new one, so that no older variant comes back.
     pub generation: u64,
-    /// Normalised values of the variants stored, oldest first; bounded by `cache.max_variants`.
-    pub known: Vec<Bytes>,
+    /// The variants stored, oldest first; bounded by `cache.max_variants`.
+    pub known: Vec<Known>,
+}
+
+/// One variant of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The normalised values that select it.
+    pub values: Bytes,
+    /// Its language, where it tells one.
+    pub language: Option<Box<str>>,
 }
 
 impl Variants {
     fn weight(&self) -> usize {
         size_of::<Self>()
             + self.names.iter().map(|name| name.as_str().len() + 40).sum::<usize>()
-            + self.known.iter().map(|value| value.len() + size_of::<Bytes>()).sum::<usize>()
+            + self.known.iter().map(Known::weight).sum::<usize>()
+    }
+}
+
+impl Known {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.values.len() + self.language.as_ref().map_or(0, |name| name.len())
     }
 }
 

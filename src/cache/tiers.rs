@@ -11,11 +11,11 @@ use http::{HeaderMap, HeaderName};
 
 use crate::cache::codec;
 use crate::cache::disk::{Disk, DiskState, OnDisk, Put};
-use crate::cache::entry::{Entry, EntryId, Slot, Variants};
+use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
 use crate::observe::metrics::Metrics;
-use crate::semantics::{key, vary};
+use crate::semantics::{key, language, vary};
 
 /// What a lookup found.
 #[derive(Debug)]
@@ -101,8 +101,9 @@ impl Tiers {
         }
     }
 
-    /// What is stored under `primary` for a request with the header fields `request`.
-    pub async fn lookup(&self, primary: &[u8], request: &HeaderMap) -> Lookup {
+    /// What is stored under `primary` for a request with the header fields `request`; `languages`:
+    /// also what was fetched for another Accept-Language, where it fits.
+    pub async fn lookup(&self, primary: &[u8], request: &HeaderMap, languages: bool) -> Lookup {
         let variants = match self.slot(primary).await {
             Some(Slot::Entry(entry)) => {
                 return self
@@ -113,12 +114,24 @@ impl Tiers {
             _ => return Lookup::Missing { variants: None },
         };
         let variant = variant_key(primary, &variants.names, variants.generation, request);
-        if let Some(Slot::Entry(entry)) = self.slot(&variant).await
-            && let Some(found) = self.checked(&variant, entry, Some(variant.clone()))
-        {
+        if let Some(found) = self.variant(variant).await {
             return Lookup::Found(found);
         }
+        if languages {
+            let known = variants.known.iter().map(|one| (&one.values, one.language.as_deref()));
+            if let Some(values) = language::fitting(&variants.names, request, known)
+                && let variant = key::variant(primary, variants.generation, values)
+                && let Some(found) = self.variant(variant).await
+            {
+                return Lookup::Found(found);
+            }
+        }
         Lookup::Missing { variants: Some(variants) }
+    }
+
+    async fn variant(&self, variant: Bytes) -> Option<Found> {
+        let Some(Slot::Entry(entry)) = self.slot(&variant).await else { return None };
+        self.checked(&variant, entry, Some(variant.clone()))
     }
 
     /// Is anything stored for the URL of `primary`, as far as can be told without reading?
@@ -213,15 +226,18 @@ impl Tiers {
             _ => (selected.generation, Vec::new()),
         };
         let variant = key::variant(&primary, generation, selected.values);
+        let language = language::of_content(entry.fields.get_all(&language::FIELD));
+        let new = Known { values: selected.values.clone(), language };
         let (_, to_disk) = self.admit(variant, entry).ok()?;
         let mut behind = vec![to_disk];
-        if known.contains(selected.values) {
+        if known.contains(&new) {
             return Some(behind);
         }
+        known.retain(|one| one.values != new.values);
         while known.len() >= max_variants.max(1) {
-            self.remove(&key::variant(&primary, generation, &known.remove(0)));
+            self.remove(&key::variant(&primary, generation, &known.remove(0).values));
         }
-        known.push(selected.values.clone());
+        known.push(new);
         let names = selected.names.into();
         let slot = Slot::Variants(Arc::new(Variants { names, generation, known }));
         self.memory.insert(primary.clone(), slot.clone());

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::config::load::Loaded;
 use crate::config::mistake::Place;
-use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Snapshot};
+use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Snapshot};
 use crate::config::value::{show_bytes, show_duration};
 
 /// Whether a running Larder takes a new value of a key.
@@ -65,15 +65,20 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("cache.share_set_cookie", cache.share_set_cookie.to_string(), Live),
         ("cache.drop_unkeyed", list(&cache.drop_unkeyed), Live),
         ("cache.allow_unkeyed", list(&cache.allow_unkeyed), Live),
+        ("cache.targeted", list(&cache.targeted), Live),
         ("cache.store_wait", text(show_duration(cache.store_wait)), Live),
         ("cache.max_variants", cache.max_variants.to_string(), Live),
+        ("cache.vary_language", cache.vary_language.to_string(), Live),
         ("cache.max_uncacheable", cache.max_uncacheable.to_string(), Restart),
         ("cache.uncacheable_ttl", text(show_duration(cache.uncacheable_ttl)), Live),
         ("cache.window", text(show_bytes(cache.window)), Live),
         ("cache.max_wait", text(show_duration(cache.max_wait)), Live),
-        ("compression.codings", list(compression.codings.iter().map(|Coding::Gzip| "gzip")), Live),
+        ("compression.codings", list(compression.codings.iter().map(|c| c.as_str())), Live),
         ("compression.min_size", text(show_bytes(compression.min_size)), Live),
-        ("compression.level", compression.level.to_string(), Live),
+        ("compression.level", compression.levels.gzip.to_string(), Live),
+        ("compression.br_level", compression.levels.br.to_string(), Live),
+        ("compression.zstd_level", compression.levels.zstd.to_string(), Live),
+        ("compression.max_decoded", text(show_bytes(compression.max_decoded)), Live),
         ("log.access", text(access(&log.access)), Restart),
         ("log.format", text(format_name(log.format)), Restart),
         ("log.level", text(&log.level), Live),

@@ -5,14 +5,15 @@
 
 use std::path::PathBuf;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::config::mistake::Place;
-use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Secret};
+use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Secret};
 use crate::config::value::{
-    Amount, EventLevel, FieldNames, Listen, MemorySize, Name, Networks, OriginUrl, Raw, Setting,
-    Size,
+    Amount, EventLevel, Listen, MemorySize, Name, Networks, OriginUrl, Raw, Setting, Size,
+    UnkeyedNames,
 };
+use crate::semantics::coding::Coding;
 use std::time::Duration;
 
 /// A value and where it was given.
@@ -143,13 +144,19 @@ section! {
         share_set_cookie: bool,
         /// Request header fields that are dropped, beside those known to be reflected, from requests
         /// whose answer may be stored. Change: live.
-        drop_unkeyed: FieldNames,
+        drop_unkeyed: UnkeyedNames,
         /// Such fields that are let through after all. Change: live.
-        allow_unkeyed: FieldNames,
+        allow_unkeyed: UnkeyedNames,
+        /// Response fields that outrank Cache-Control here (RFC 9213), the first that says
+        /// something. Change: live.
+        targeted: Vec<HeaderName>,
         /// How long a store waits for the disk writer before it stays in memory only. Change: live.
         store_wait: Duration,
         /// Variants (Vary) of one URL at most. Change: live.
         max_variants: Amount,
+        /// Under `Vary: Accept-Language`, also use what was fetched for another list of languages,
+        /// where it fits. Change: live.
+        vary_language: bool,
         /// Keys remembered as uncacheable at most. Change: restart.
         max_uncacheable: Amount,
         /// How long such a key is remembered. Change: live.
@@ -168,8 +175,15 @@ section! {
         codings: Vec<Coding>,
         /// Bodies smaller than this stay as they are. Change: live.
         min_size: Size,
-        /// gzip level, 1 to 9. Change: live.
+        /// Level of gzip, 1 to 9. Change: live.
         level: Amount,
+        /// Level of br, 0 to 11. Change: live.
+        br_level: Amount,
+        /// Level of zstd, 1 to 19. Change: live.
+        zstd_level: Amount,
+        /// What a coded answer of the app may decode to, for who cannot take it; 0: never decode.
+        /// Change: live.
+        max_decoded: Size,
     }
 }
 

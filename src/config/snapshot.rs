@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::semantics::coding::Coding;
+
 /// One validated configuration. A request uses one of these from its beginning to its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -136,10 +138,14 @@ pub struct Cache {
     pub drop_unkeyed: Vec<HeaderName>,
     /// Unkeyed request header fields that are let through. Live.
     pub allow_unkeyed: Vec<HeaderName>,
+    /// Response fields that outrank Cache-Control here, in their order (RFC 9213). Live.
+    pub targeted: Vec<HeaderName>,
     /// How long a fill waits for the disk writer before the object stays in memory only. Live.
     pub store_wait: Duration,
     /// Variants of one primary key at most. Live.
     pub max_variants: usize,
+    /// A response fetched for another Accept-Language answers where it fits. Live.
+    pub vary_language: bool,
     /// Records of uncacheable keys at most (hit-for-miss). Restart.
     pub max_uncacheable: usize,
     /// How long an uncacheable key is remembered. Live.
@@ -164,19 +170,25 @@ pub enum ClientDirectives {
 /// `[compression]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compression {
-    /// Codings that Larder makes, best first; empty: none. Only gzip so far.
+    /// Codings that Larder makes, best first; empty: none.
     pub codings: Vec<Coding>,
     /// Bodies smaller than this stay as they are, in bytes.
     pub min_size: u64,
-    /// gzip level 1-9.
-    pub level: u32,
+    /// How hard each coding tries.
+    pub levels: Levels,
+    /// What a coded answer of the origin may decode to, in bytes; 0: none is decoded.
+    pub max_decoded: u64,
 }
 
-/// A content coding that Larder makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Coding {
-    /// RFC 9110 §8.4.1.3.
-    Gzip,
+/// How hard each coding tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Levels {
+    /// 1-9.
+    pub gzip: u32,
+    /// 0-11.
+    pub br: u32,
+    /// 1-19: beyond that windows are larger than clients take (RFC 9659).
+    pub zstd: u32,
 }
 
 /// `[log]`.

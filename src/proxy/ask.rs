@@ -7,7 +7,7 @@ use http::{HeaderValue, request};
 
 use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
-use crate::semantics::encoding;
+use crate::semantics::coding::{Accepted, Coding};
 use crate::semantics::headers::ClientView;
 use crate::semantics::key::Scheme;
 use crate::semantics::request::Asked;
@@ -47,6 +47,6 @@ impl Ask {
 
     /// The client takes gzip, and would not mind: a part is asked for in the origin's coding.
     pub fn takes_gzip(&self) -> bool {
-        !self.asked.has_range && encoding::accepts_gzip(&self.head.headers)
+        !self.asked.has_range && Accepted::of(&self.head.headers).prefers(Coding::Gzip)
     }
 }

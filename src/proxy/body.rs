@@ -12,7 +12,8 @@ use crate::cache::flight::stream::{End, Next, StreamReader};
 use crate::cache::tiers::Tiers;
 use crate::clock;
 use crate::observe::record::Record;
-use crate::proxy::compress::GzipBody;
+use crate::proxy::compress::EncodedBody;
+use crate::proxy::decode::DecodedBody;
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::proxy::worker::Worker;
 use crate::upstream::ResponseBody;
@@ -20,7 +21,7 @@ use crate::upstream::ResponseBody;
 /// Why an answer broke off. The client sees broken framing, never a clean end.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off: {0}")]
-pub struct Broken(&'static str);
+pub struct Broken(pub(super) &'static str);
 
 /// A reader of a fetch under way, with the way back to the store for when it falls behind.
 pub struct FlightReader {
@@ -92,8 +93,10 @@ pub enum Source {
     Segments(Box<SegmentReader>),
     /// From the origin to this client alone.
     Upstream(Box<ResponseBody>),
-    /// The same, gzipped on the way.
-    Gzip(Box<GzipBody>),
+    /// The same, coded on the way.
+    Encoded(Box<EncodedBody>),
+    /// From any of these, decoded on the way.
+    Decoded(Box<DecodedBody>),
 }
 
 impl Source {
@@ -105,11 +108,15 @@ impl Source {
             Self::Flight(flight) => flight.len,
             Self::Segments(reader) => Some(reader.remaining()),
             Self::Upstream(body) => http_body::Body::size_hint(body.as_ref()).exact(),
-            Self::Gzip(_) => None,
+            Self::Encoded(_) | Self::Decoded(_) => None,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    /// The next frame.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = match self {
             Self::Empty => None,
             Self::Full(bytes) => {
@@ -124,8 +131,9 @@ impl Source {
                 ready!(http_body::Body::poll_frame(Pin::new(body.as_mut()), cx))
                     .map(|frame| frame.map_err(|_| Broken("the origin broke off")))
             }
-            Self::Gzip(body) => ready!(body.poll_frame(cx))
+            Self::Encoded(body) => ready!(body.poll_frame(cx))
                 .map(|frame| frame.map_err(|_| Broken("the origin broke off"))),
+            Self::Decoded(body) => ready!(body.poll_frame(cx)),
         };
         Poll::Ready(frame)
     }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use crate::cache::entry::{Entry, StoredBody};
 use crate::cache::tiers::Found;
 use crate::proxy::ask::Ask;
-use crate::proxy::compress::gzip_whole;
+use crate::proxy::compress::encode_whole;
 use crate::proxy::worker::Worker;
+use crate::semantics::coding::Coding;
 
 /// This client takes gzip, `entry` may be coded and is worth it. Bodies in segments are coded
 /// only while they come in: later it would take reading all of them at once.
@@ -33,8 +34,9 @@ pub async fn add_gzip(
     if !entry.claim_coding() {
         return entry.clone();
     }
-    let (body, level) = (body.clone(), ask.view.snapshot.compression.level);
-    let coded = tokio::task::spawn_blocking(move || gzip_whole(&body, level)).await;
+    let (body, levels) = (body.clone(), ask.view.snapshot.compression.levels);
+    let coded =
+        tokio::task::spawn_blocking(move || encode_whole(&body, Coding::Gzip, &levels)).await;
     let Ok(Ok(gzip)) = coded else { return entry.clone() };
     worker.house.metrics.cache.compressed.inc();
     // A newer response may have been stored meanwhile: it must not be replaced by this one.

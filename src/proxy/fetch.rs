@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -22,7 +22,7 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Failure};
-use crate::semantics::vary;
+use crate::semantics::{headers, key, storable, vary, withheld};
 use crate::upstream::RequestBody;
 
 /// What is wanted of the origin, and why.
@@ -152,13 +152,15 @@ async fn lead_or_follow(
             Head::Abandoned | Head::Pending => {}
         }
     }
-    Err(ProxyError::Upstream {
-        status: 502,
-        reason: "the fetch was abandoned",
-        proxy_error: "proxy_internal_error",
-        unreachable: false,
-    })
+    Err(ABANDONED)
 }
+
+const ABANDONED: ProxyError = ProxyError::Upstream {
+    status: 502,
+    reason: "the fetch was abandoned",
+    proxy_error: "proxy_internal_error",
+    unreachable: false,
+};
 
 async fn receive(private: Option<oneshot::Receiver<Private>>) -> Option<Private> {
     private?.await.ok()
@@ -193,21 +195,71 @@ fn launch(
     };
     let request = build(stored);
     let plan = Plan {
+        forced: wanted.fwd == Fwd::Request,
+        origin_codes: (wanted.varies.as_ref())
+            .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))
+            || wanted.stale.as_ref().is_some_and(|found| !found.entry.compressible),
+        stale: wanted.stale.clone(),
+        ..plan(worker, ask, primary)
+    };
+    let unconditional = stored.is_some().then(|| build(None));
+    tokio::spawn(fill::run(plan, fill, request, unconditional, tell));
+    private
+}
+
+/// For a request that found nothing stored.
+fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
+    Plan {
         worker: worker.clone(),
         view: ask.view.clone(),
         primary: Bytes::copy_from_slice(primary),
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
-        forced: wanted.fwd == Fwd::Request,
+        forced: false,
         gzip: ask.takes_gzip(),
-        origin_codes: (wanted.varies.as_ref())
-            .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))
-            || wanted.stale.as_ref().is_some_and(|found| !found.entry.compressible),
-        stale: wanted.stale.clone(),
+        origin_codes: false,
+        stale: None,
+    }
+}
+
+/// Answers a POST, and stores the answer for GET where the origin says that it is what GET would
+/// bring (RFC 9110 §9.3.3). What the POST made void has been invalidated.
+pub async fn answer_post(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
+    mut answer: Private,
+) -> Result<Answer, ProxyError> {
+    let policy = &ask.view.policy;
+    headers::strip_hop_by_hop(answer.response.headers_mut());
+    let withheld = withheld::take(answer.response.headers_mut(), policy);
+    let judged = storable::storable_post(
+        &ask.asked,
+        answer.response.status().as_u16(),
+        key::url_part(primary),
+        answer.response.headers(),
+        policy,
+        answer.asked_at,
+        clock::now(),
+    );
+    let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
+    let Ok(stored) = judged else {
+        answer.response.headers_mut().extend(withheld);
+        return Ok(respond::from_origin(ask, answer, decision));
     };
-    let unconditional = stored.is_some().then(|| build(None));
-    tokio::spawn(fill::run(plan, fill, request, unconditional, tell));
-    private
+    let plan = Plan { asked: storable::as_get(&ask.asked), ..plan(worker, ask, primary) };
+    let (fill, flight) = worker.house.flights.solo();
+    let (tell, private) = oneshot::channel();
+    tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
+    if let Head::Shared(shared) = flight.head().await
+        && let Shared::Filling(filling) = &*shared
+    {
+        let answer =
+            respond::from_filling(ask, &worker.house.tiers, filling, decision, clock::now());
+        return Ok(with(answer, &filling.withheld, false));
+    }
+    let private = receive(Some(private)).await.ok_or(ABANDONED)?;
+    Ok(respond::from_origin(ask, private, decision))
 }
 
 enum Used {
@@ -234,13 +286,14 @@ fn use_shared(
             }
             let mut decision = wanted.decision(Outcome::Miss);
             decision.collapsed = collapsed;
-            respond::from_filling(ask, tiers, filling, decision, now)
+            let answer = respond::from_filling(ask, tiers, filling, decision, now);
+            with(answer, &filling.withheld, collapsed)
         }
-        Shared::Validated(entry) => {
+        Shared::Validated { entry, withheld } => {
             let mut decision = wanted.decision(Outcome::Revalidated);
             decision.collapsed = collapsed;
             decision.fwd_status = Some(304);
-            respond::from_entry(ask, tiers, entry, decision, now)
+            with(respond::from_entry(ask, tiers, entry, decision, now), withheld, collapsed)
         }
         Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {
             Some(answer) => answer,
@@ -256,6 +309,16 @@ fn use_shared(
         }
     };
     Ok(Used::Answer(Box::new(answer)))
+}
+
+/// The fields that are for the leader alone.
+fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
+    if !collapsed {
+        for (name, value) in withheld {
+            answer.response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    answer
 }
 
 fn mismatch(ask: &Ask, filling: &Filling) -> Option<Used> {

@@ -24,7 +24,7 @@ use crate::semantics::request::Asked;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{date, encoding, guard, headers, storable, validation, vary};
+use crate::semantics::{date, encoding, guard, headers, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a flight shares with all who wait for it.
@@ -32,7 +32,12 @@ pub enum Shared {
     /// A response that is being stored while it streams.
     Filling(Box<Filling>),
     /// The stored response was validated and is fresh again.
-    Validated(Arc<Entry>),
+    Validated {
+        /// What is stored now.
+        entry: Arc<Entry>,
+        /// Fields of the origin's 304 for the leader alone.
+        withheld: HeaderMap,
+    },
     /// The origin answered with an error status: stale content if that is allowed, else each
     /// asks for itself.
     OriginError(u16),
@@ -46,6 +51,8 @@ pub struct Filling {
     pub stored: Stored,
     /// The header fields as they are sent.
     pub fields: Fields,
+    /// Fields for the leader alone, which are not stored.
+    pub withheld: HeaderMap,
     /// Length of the body, where the head tells it.
     pub len: Option<u64>,
     /// Larder may code the body.
@@ -85,6 +92,8 @@ impl Varies {
 pub struct Private {
     /// The origin's answer.
     pub response: Response<ResponseBody>,
+    /// When the origin was asked.
+    pub asked_at: Timestamp,
     /// What the origin took to its head, in nanoseconds.
     pub origin_ns: u64,
     /// Why it is not shared.
@@ -155,6 +164,30 @@ pub async fn run(
     }
 }
 
+/// Fills the flight with an answer that has come already: a POST's, which is stored for GET. What
+/// it invalidated must have been invalidated before.
+pub async fn keep(
+    plan: Plan,
+    fill: Fill<Shared>,
+    answer: Private,
+    stored: Stored,
+    withheld: HeaderMap,
+    private: oneshot::Sender<Private>,
+) {
+    let Private { mut response, asked_at, origin_ns, .. } = answer;
+    let position = plan.worker.house.tiers.purges.position();
+    let at = stored.response_time;
+    let arrived = |response| Arrived { response, asked_at, at, origin_ns, position };
+    match fits(&plan, &response) {
+        Ok(()) => fill_body(&plan, fill, arrived(response), stored, withheld).await,
+        Err(word) => {
+            response.headers_mut().extend(withheld);
+            let _ = private.send(arrived(response).private(word));
+            fill.tell(Head::Released(word));
+        }
+    }
+}
+
 /// An answer of the origin and when it came.
 struct Arrived {
     response: Response<ResponseBody>,
@@ -177,6 +210,10 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     if !merged.contains_key(DATE) {
         merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
     }
+    let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
+    let tell = |entry: Arc<Entry>| {
+        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, withheld })));
+    };
     let refreshed = storable::refreshed(
         &entry.stored,
         &merged,
@@ -194,7 +231,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
                 let key = stale.variant.as_ref().unwrap_or(&plan.primary);
                 plan.worker.house.tiers.remove(key);
             }
-            fill.tell(Head::Shared(Arc::new(Shared::Validated(entry.clone()))));
+            tell(entry.clone());
             return true;
         }
     };
@@ -204,10 +241,10 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
     match tiers.admit(key, new) {
         Ok((new, to_disk)) => {
-            fill.tell(Head::Shared(Arc::new(Shared::Validated(new))));
+            tell(new);
             tiers.write_behind([to_disk]).await;
         }
-        Err(new) => fill.tell(Head::Shared(Arc::new(Shared::Validated(new)))),
+        Err(new) => tell(new),
     }
     true
 }
@@ -216,7 +253,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
 async fn answered(
     plan: &Plan,
     fill: Fill<Shared>,
-    arrived: Arrived,
+    mut arrived: Arrived,
     private: oneshot::Sender<Private>,
 ) {
     let house = &plan.worker.house;
@@ -226,12 +263,14 @@ async fn answered(
         fill.tell(Head::Shared(Arc::new(Shared::OriginError(status))));
         return;
     }
+    let withheld = withheld::take(arrived.response.headers_mut(), &plan.view.policy);
     match keepable(plan, &arrived) {
         Ok(stored) => {
             house.uncacheable.remove(&plan.primary);
-            fill_body(plan, fill, arrived, stored).await;
+            fill_body(plan, fill, arrived, stored, withheld).await;
         }
         Err(reason) => {
+            arrived.response.headers_mut().extend(withheld);
             if reason.of_response {
                 let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
                 house.uncacheable.insert(&plan.primary, reason.word, until);
@@ -256,35 +295,40 @@ struct NotKept {
 }
 
 fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
-    let (response, cache) = (&arrived.response, &plan.view.snapshot.cache);
-    let fields = response.headers();
-    let because = |word| NotKept { word, of_response: true };
     let stored = storable::storable(
         &plan.asked,
-        response.status().as_u16(),
-        fields,
+        arrived.response.status().as_u16(),
+        arrived.response.headers(),
         &plan.view.policy,
         arrived.asked_at,
         arrived.at,
     )
     .and_then(|stored| {
-        let request = &plan.request_fields;
+        let (request, fields) = (&plan.request_fields, arrived.response.headers());
         guard::harmless(&plan.asked, &plan.primary, request, &stored, fields).map(|()| stored)
     })
     .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
-    if encoding::streams(fields) {
-        return Err(because("event-stream"));
+    fits(plan, &arrived.response).map_err(|word| NotKept { word, of_response: true })?;
+    Ok(stored)
+}
+
+/// Whether there is room for the answer, and an end to it; else why not.
+fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
+    let cache = &plan.view.snapshot.cache;
+    if encoding::streams(response.headers()) {
+        return Err("event-stream");
     }
     let tiers = &plan.worker.house.tiers;
     match response.body().size_hint().exact() {
-        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err(because("too-large")),
-        _ => Ok(stored),
+        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err("too-large"),
+        _ => Ok(()),
     }
 }
 
 impl Arrived {
     fn private(self, reason: &'static str) -> Private {
-        Private { response: self.response, origin_ns: self.origin_ns, reason }
+        let Self { response, asked_at, origin_ns, .. } = self;
+        Private { response, asked_at, origin_ns, reason }
     }
 }
 
@@ -312,7 +356,13 @@ fn entry_id() -> EntryId {
 }
 
 /// Streams the body to the readers and into the store.
-async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored: Stored) {
+async fn fill_body(
+    plan: &Plan,
+    mut fill: Fill<Shared>,
+    arrived: Arrived,
+    stored: Stored,
+    withheld: HeaderMap,
+) {
     let house = &plan.worker.house;
     let (tiers, snapshot) = (&house.tiers, &plan.view.snapshot);
     let (head, body) = arrived.response.into_parts();
@@ -331,6 +381,7 @@ async fn fill_body(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived, stored
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
     let filling = Filling {
         fields: Fields::copied(&origin_fields),
+        withheld,
         stored,
         len,
         compressible,

@@ -18,9 +18,10 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::interim::{self, Relay};
 use crate::proxy::worker::Worker;
+use crate::semantics::coding::Accepted;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::request::{MaxForwards, max_forwards};
-use crate::semantics::{encoding, headers, unkeyed, validation};
+use crate::semantics::{headers, unkeyed, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
 
 /// Header fields of `ask` for the origin: end to end, the forwarding fields written anew, the
@@ -37,7 +38,7 @@ pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     if let MaxForwards::Forward(left) = max_forwards(&ask.head.method, &ask.head.headers) {
         fields.insert(MAX_FORWARDS, HeaderValue::from(left));
     }
-    let codings = encoding::normalised_for_origin(&ask.head.headers);
+    let codings = Accepted::of(&ask.head.headers).for_origin();
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
     fields
 }
@@ -78,12 +79,13 @@ pub async fn pass(
     if let Some(relay) = Relay::open(worker, ask).await {
         relay.attach(&mut request);
     }
+    let asked_at = clock::now();
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
     interim::written(&ask.conn).await;
     match sent {
-        Ok(response) => Ok(Private { response, origin_ns, reason }),
+        Ok(response) => Ok(Private { response, asked_at, origin_ns, reason }),
         Err(UpstreamError::RequestBody(_))
             if too_large.is_some_and(|flag| flag.load(Ordering::Relaxed)) =>
         {

@@ -5,7 +5,7 @@
 //! - [`fetch`]: one fetch per object; [`fill`]: the task that does it; `pump` moves the body,
 //!   through a [`sink`] into the store.
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] and [`segments`] give its
-//!   bytes, [`compress`] and [`coding`] its gzip.
+//!   bytes, [`compress`], [`coding`] and [`decode`] put codings on and off.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
 //!   answer; [`upgrade`]: tunnels.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
@@ -16,6 +16,7 @@ pub mod body;
 pub mod coding;
 pub mod compress;
 pub mod conn;
+pub mod decode;
 pub mod error;
 pub mod fetch;
 pub mod fill;

@@ -12,9 +12,10 @@ use crate::cache::entry::Entry;
 use crate::cache::flight::stream::End;
 use crate::cache::tiers::{Part, Tiers, ToDisk};
 use crate::clock;
-use crate::proxy::compress::Gzip;
+use crate::proxy::compress::Encoder;
 use crate::proxy::fill::{Filling, Plan};
 use crate::proxy::sink::Sink;
+use crate::semantics::coding::Coding;
 use crate::upstream::{ResponseBody, UpstreamError};
 
 /// A fill that nobody waits for goes on for this long whatever happens.
@@ -28,7 +29,7 @@ pub(super) struct Pump<'a> {
     filling: &'a Filling,
     tiers: &'a Arc<Tiers>,
     identity: Sink,
-    gzip: Option<(Gzip, Sink)>,
+    gzip: Option<(Encoder, Sink)>,
     kept: bool,
     received: u64,
     alone_since: Option<(u64, u64)>,
@@ -45,7 +46,7 @@ impl<'a> Pump<'a> {
             tiers,
             identity: sink(Part::Identity),
             gzip: filling.gzip.as_ref().map(|_| {
-                let gzip = Gzip::new(snapshot.compression.level);
+                let gzip = Encoder::new(Coding::Gzip, &snapshot.compression.levels);
                 (gzip, Sink::new(filling.id, Part::Gzip, segment, None))
             }),
             kept: true,

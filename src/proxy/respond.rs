@@ -14,9 +14,10 @@ use crate::cache::entry::{Entry, Fields, StoredBody};
 use crate::cache::tiers::{Part, Tiers};
 use crate::proxy::ask::Ask;
 use crate::proxy::body::{FlightReader, Source};
-use crate::proxy::compress::GzipBody;
+use crate::proxy::compress::EncodedBody;
 use crate::proxy::fill::{Filling, Private};
 use crate::proxy::segments::{Extent, SegmentReader};
+use crate::semantics::coding::Coding;
 use crate::semantics::decision::{Decision, Outcome};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::stored::Stored;
@@ -309,8 +310,8 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     *response.body_mut() = if !has_body {
         Source::Empty
     } else if gzip {
-        let level = ask.view.snapshot.compression.level;
-        Source::Gzip(Box::new(GzipBody::new(body, level)))
+        let levels = &ask.view.snapshot.compression.levels;
+        Source::Encoded(Box::new(EncodedBody::new(body, Coding::Gzip, levels)))
     } else {
         Source::Upstream(Box::new(body))
     };

@@ -150,7 +150,10 @@ impl Walk<'_> {
         let tiers = &self.worker.house.tiers;
         let lookup = match tiers.peek(&self.key, &ask.head.headers) {
             Some(found) => Lookup::Found(found),
-            None => Box::pin(tiers.lookup(&self.key, &ask.head.headers)).await,
+            None => {
+                let languages = ask.view.snapshot.cache.vary_language;
+                Box::pin(tiers.lookup(&self.key, &ask.head.headers, languages)).await
+            }
         };
         let took = clock::monotonic_ns().saturating_sub(self.began_ns);
         self.worker.house.metrics.lookup(self.worker.id, took);
@@ -244,6 +247,10 @@ impl Walk<'_> {
         };
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
+        }
+        if ask.head.method == Method::POST {
+            let answered = fetch::answer_post(self.worker, ask, &self.key, private).await;
+            return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
         }
         let decision = Decision::forwarded(Outcome::Pass, fwd);
         Ok(respond::from_origin(ask, private, decision))

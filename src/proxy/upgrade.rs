@@ -47,6 +47,7 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
     if let Some(relay) = Relay::open(worker, ask).await {
         relay.attach(&mut request);
     }
+    let asked_at = clock::now();
     let began = clock::monotonic_ns();
     let sent = worker.pool.send(&ask.view.snapshot.upstream, request).await;
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
@@ -54,7 +55,8 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
     let mut upstream = sent.map_err(|error| ProxyError::from(&error))?;
     if upstream.status() != StatusCode::SWITCHING_PROTOCOLS {
         ask.conn.decide_upgrade(false);
-        let private = Private { response: upstream, origin_ns, reason: "upgrade-refused" };
+        let private =
+            Private { response: upstream, asked_at, origin_ns, reason: "upgrade-refused" };
         return Ok(respond::from_origin(ask, private, decision));
     }
     let granted = upstream.headers().get(UPGRADE).cloned();
@@ -74,7 +76,7 @@ pub async fn tunnel(worker: &Arc<Worker>, ask: &mut Ask) -> Result<Answer, Proxy
     ask.conn.decide_upgrade(true);
     let mut answer = respond::from_origin(
         ask,
-        Private { response: upstream, origin_ns, reason: "upgrade" },
+        Private { response: upstream, asked_at, origin_ns, reason: "upgrade" },
         decision,
     );
     *answer.response.body_mut() = Source::Empty;

@@ -15,6 +15,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
+use crate::semantics::coding::Coding;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
 use crate::semantics::unkeyed::Unkeyed;
@@ -63,8 +64,9 @@ impl View {
                 snapshot::ClientDirectives::Limit => ClientDirectives::Limit,
                 snapshot::ClientDirectives::Ignore => ClientDirectives::Ignore,
             },
+            targeted: cache.targeted.clone(),
         };
-        let gzip = snapshot.compression.codings.contains(&snapshot::Coding::Gzip);
+        let gzip = snapshot.compression.codings.contains(&Coding::Gzip);
         let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);
         Arc::new(Self { snapshot, policy, unkeyed, gzip })
     }

@@ -1,7 +1,10 @@
 //! Cache-Control of requests and responses, parsed once (RFC 9111 §5.2, RFC 5861).
 
-use http::header::{CACHE_CONTROL, PRAGMA};
-use http::{HeaderMap, HeaderValue};
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
+    CONTENT_TYPE, DATE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, TRANSFER_ENCODING, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::time::DeltaSeconds;
 
@@ -78,8 +81,9 @@ impl RequestDirectives {
 ///
 /// Freshness that is no number, or is given without one, counts as zero, of several values the
 /// smallest counts (RFC 9111 §4.2.1: rather stale). `private` and `no-cache` with field names
-/// count as without (§5.2.2.4 and §5.2.2.7 allow it).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// keep those fields out of the store, and nothing else; where one is no name, or one that what
+/// is stored hangs on, they count as without (§5.2.2.4 and §5.2.2.7 allow it).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResponseDirectives {
     /// May be stored although something else says no.
     pub public: bool,
@@ -97,6 +101,8 @@ pub struct ResponseDirectives {
     pub proxy_revalidate: bool,
     /// To be stored only where the status code is understood; outranks `no_store` then.
     pub must_understand: bool,
+    /// Does not change while it is fresh (RFC 8246).
+    pub immutable: bool,
     /// Freshness lifetime.
     pub max_age: Option<DeltaSeconds>,
     /// Freshness lifetime for shared caches.
@@ -105,7 +111,27 @@ pub struct ResponseDirectives {
     pub stale_while_revalidate: Option<DeltaSeconds>,
     /// RFC 5861 §4.
     pub stale_if_error: Option<DeltaSeconds>,
+    /// Fields that are not stored: named by `private` or `no-cache`.
+    pub withheld: Vec<HeaderName>,
 }
+
+/// What caching and framing hang on: a response without one of these would not be what the origin
+/// sent.
+const KEPT: [HeaderName; 13] = [
+    AGE,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_LOCATION,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    DATE,
+    ETAG,
+    EXPIRES,
+    LAST_MODIFIED,
+    TRANSFER_ENCODING,
+    VARY,
+];
 
 impl ResponseDirectives {
     /// Of a response's header fields.
@@ -123,35 +149,80 @@ impl ResponseDirectives {
 
     fn add_line(&mut self, line: &HeaderValue) {
         for directive in Directives::of(line) {
-            let name = directive.name;
-            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-            let or_stale = || Some(directive.seconds().unwrap_or(DeltaSeconds::ZERO));
-            if is("public") {
-                self.public = true;
-            } else if is("private") {
-                self.private = true;
-            } else if is("no-store") {
-                self.no_store = true;
-            } else if is("no-cache") {
-                self.no_cache = true;
-            } else if is("no-transform") {
-                self.no_transform = true;
-            } else if is("must-revalidate") {
-                self.must_revalidate = true;
-            } else if is("proxy-revalidate") {
-                self.proxy_revalidate = true;
-            } else if is("must-understand") {
-                self.must_understand = true;
-            } else if is("max-age") {
-                self.max_age = smaller(self.max_age, or_stale());
-            } else if is("s-maxage") {
-                self.s_maxage = smaller(self.s_maxage, or_stale());
-            } else if is("stale-while-revalidate") {
-                let window = directive.seconds();
-                self.stale_while_revalidate = smaller(self.stale_while_revalidate, window);
-            } else if is("stale-if-error") {
-                self.stale_if_error = smaller(self.stale_if_error, directive.seconds());
+            let Ok(name) = std::str::from_utf8(directive.name) else { continue };
+            let names = match directive.argument {
+                Argument::Given(names) => Some(names),
+                // Not one field, or not known which: all of them.
+                Argument::Absent | Argument::Malformed => None,
+            };
+            if !self.set_flag(name, names) {
+                self.set_seconds(name, || directive.seconds());
             }
+        }
+    }
+
+    /// Sets the flag `name`, in any letter case, with its argument. False: it is none.
+    pub(super) fn set_flag(&mut self, name: &str, argument: Option<&[u8]>) -> bool {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("public") {
+            self.public = true;
+        } else if is("private") {
+            self.private |= !self.withholds(argument);
+        } else if is("no-store") {
+            self.no_store = true;
+        } else if is("no-cache") {
+            self.no_cache |= !self.withholds(argument);
+        } else if is("no-transform") {
+            self.no_transform = true;
+        } else if is("must-revalidate") {
+            self.must_revalidate = true;
+        } else if is("proxy-revalidate") {
+            self.proxy_revalidate = true;
+        } else if is("must-understand") {
+            self.must_understand = true;
+        } else if is("immutable") {
+            self.immutable = true;
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Sets the span `name`, in any letter case; one that is no number makes stale, or opens no
+    /// window. False: it is none.
+    pub(super) fn set_seconds(
+        &mut self,
+        name: &str,
+        seconds: impl FnOnce() -> Option<DeltaSeconds>,
+    ) -> bool {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let (place, default) = if is("max-age") {
+            (&mut self.max_age, Some(DeltaSeconds::ZERO))
+        } else if is("s-maxage") {
+            (&mut self.s_maxage, Some(DeltaSeconds::ZERO))
+        } else if is("stale-while-revalidate") {
+            (&mut self.stale_while_revalidate, None)
+        } else if is("stale-if-error") {
+            (&mut self.stale_if_error, None)
+        } else {
+            return false;
+        };
+        *place = smaller(*place, seconds().or(default));
+        true
+    }
+
+    /// Takes the names of fields from the argument of `private` or `no-cache`. False: it holds
+    /// for all of the response.
+    fn withholds(&mut self, argument: Option<&[u8]>) -> bool {
+        let members = argument.unwrap_or_default().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        let names: Result<Vec<_>, _> =
+            members.filter(|name| !name.is_empty()).map(HeaderName::from_bytes).collect();
+        match names {
+            Ok(names) if !names.is_empty() && !names.iter().any(|name| KEPT.contains(name)) => {
+                self.withheld.extend(names);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -313,8 +384,19 @@ mod tests {
         for (case, line, flag) in [
             ("public", "public", (|d| d.public) as Flag),
             ("private", "Private", |d| d.private),
-            ("private with names", "private=\"set-cookie, x\"", |d| d.private && !d.public),
-            ("no-cache with names", "no-cache=\"a\", max-age=1", |d| d.no_cache),
+            ("private with names", "private=\"set-cookie, x\"", |d| {
+                !d.private && d.withheld == ["set-cookie", "x"]
+            }),
+            ("no-cache with a name", "no-cache=\"A\", max-age=1", |d| {
+                !d.no_cache && d.withheld == ["a"] && d.max_age.is_some()
+            }),
+            ("a name without quotes", "private=x", |d| !d.private && d.withheld == ["x"]),
+            ("with and without names", "no-cache=\"a\", no-cache", |d| d.no_cache),
+            ("no name at all", "private=\"\"", |d| d.private),
+            ("what is no name", "private=\"a, b c\"", |d| d.private && d.withheld.is_empty()),
+            ("what the store hangs on", "no-cache=\"x, Vary\"", |d| d.no_cache),
+            ("an open quote", "private=\"a", |d| d.private),
+            ("immutable", "max-age=1, immutable", |d| d.immutable),
             ("no-store with an argument", "no-store=1", |d| d.no_store),
             ("no-store behind tabs", "a\t,\tno-store\t", |d| d.no_store),
             ("no-store before =", "no-store =x", |d| d.no_store),

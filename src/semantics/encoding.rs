@@ -1,72 +1,9 @@
-//! Content codings: what a client takes, what the origin is asked for, what may be compressed.
+//! What may be coded or decoded here, and what must stay as it is.
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::cache_control::ResponseDirectives;
-
-/// What a client takes (RFC 9110 §12.5.3), of the codings known here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// gzip is taken, and not liked less than identity.
-    pub gzip: bool,
-    /// Content without a coding is taken.
-    pub identity: bool,
-}
-
-/// Reads Accept-Encoding. Without it, and for members that are malformed, only identity is taken:
-/// that is always understood.
-pub fn accepted(headers: &HeaderMap) -> Accepted {
-    let (mut gzip, mut identity, mut any) = (None, None, None);
-    for line in headers.get_all(ACCEPT_ENCODING) {
-        for member in line.as_bytes().split(|b| *b == b',') {
-            let mut parts = member.splitn(2, |b| *b == b';');
-            let coding = parts.next().unwrap_or_default().trim_ascii();
-            let Some(weight) = weight(parts.next()) else { continue };
-            let is = |known: &[u8]| coding.eq_ignore_ascii_case(known);
-            if is(b"gzip") || is(b"x-gzip") {
-                gzip = gzip.max(Some(weight));
-            } else if is(b"identity") {
-                identity = identity.max(Some(weight));
-            } else if is(b"*") {
-                any = any.max(Some(weight));
-            }
-        }
-    }
-    let gzip = gzip.or(any).unwrap_or(0);
-    Accepted {
-        gzip: gzip > 0 && gzip >= identity.unwrap_or(0),
-        identity: identity.or(any).is_none_or(|weight| weight > 0),
-    }
-}
-
-/// gzip is what this client gets, where there is one.
-pub fn accepts_gzip(headers: &HeaderMap) -> bool {
-    headers.contains_key(ACCEPT_ENCODING) && accepted(headers).gzip
-}
-
-/// The Accept-Encoding that the origin is asked with: `gzip` or `identity`. The same for all
-/// clients that take the same, so that it selects among two variants at most (DESIGN D6).
-pub fn normalised_for_origin(headers: &HeaderMap) -> &'static str {
-    if accepts_gzip(headers) { "gzip" } else { "identity" }
-}
-
-/// A weight in thousandths; `None` where it is none. Without one: 1000.
-fn weight(parameter: Option<&[u8]>) -> Option<u16> {
-    let Some(parameter) = parameter else { return Some(1000) };
-    let [b'q' | b'Q', b'=', number @ ..] = parameter.trim_ascii() else { return None };
-    let (whole, fraction) = match number {
-        [whole] => (whole, &[][..]),
-        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
-        _ => return None,
-    };
-    if !matches!(whole, b'0' | b'1') || !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let digit = |nth: usize| fraction.get(nth).map_or(0, |digit| u16::from(digit - b'0'));
-    let weight = u16::from(whole - b'0') * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2);
-    (weight <= 1000).then_some(weight)
-}
 
 /// Digests of the content as it is sent, which a coding made here would belie (RFC 9530).
 const DIGESTS: [HeaderName; 4] = [
@@ -158,43 +95,6 @@ mod tests {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         headers
-    }
-
-    #[test]
-    fn codings_by_weight() {
-        for (case, lines, gzip, identity) in [
-            ("absent", &[][..], false, true),
-            ("empty", &[""], false, true),
-            ("gzip", &["gzip"], true, true),
-            ("a browser", &["gzip, deflate, br, zstd"], true, true),
-            ("the old name", &["x-gzip"], true, true),
-            ("capitals", &["GZip;Q=0.5"], true, true),
-            ("refused", &["gzip;q=0"], false, true),
-            ("refused, in full", &["gzip;q=0.000"], false, true),
-            ("a thousandth", &["gzip;q=0.001"], true, true),
-            ("any", &["*"], true, true),
-            ("any but gzip", &["*, gzip;q=0"], false, true),
-            ("only gzip", &["gzip, identity;q=0"], true, false),
-            ("only gzip, by any", &["gzip, *;q=0"], true, false),
-            ("nothing at all", &["*;q=0"], false, false),
-            ("identity after all", &["*;q=0, identity;q=0.1"], false, true),
-            ("identity liked more", &["gzip;q=0.5, identity;q=0.8"], false, true),
-            ("gzip liked more", &["gzip;q=0.8, identity;q=0.5"], true, true),
-            ("another only", &["br"], false, true),
-            ("in a second line", &["br", "gzip"], true, true),
-            ("no weight", &["gzip;q=x"], false, true),
-            ("too heavy", &["gzip;q=1.5"], false, true),
-            ("too exact", &["gzip;q=0.1234"], false, true),
-            ("spaces", &["br , gzip ; q=1"], true, true),
-            ("a longer name", &["gzipped"], false, true),
-        ] {
-            let lines: Vec<_> = lines.iter().map(|line| ("accept-encoding", *line)).collect();
-            let headers = map(&lines);
-            assert_eq!(accepted(&headers), Accepted { gzip, identity }, "{case}: {lines:?}");
-            assert_eq!(accepts_gzip(&headers), gzip, "{case}");
-            let asked = if gzip { "gzip" } else { "identity" };
-            assert_eq!(normalised_for_origin(&headers), asked, "{case}");
-        }
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
 
-use super::cache_control::ResponseDirectives;
 use super::date;
 use super::policy::Policy;
+use super::targeted::Said;
 use super::time::{DeltaSeconds, Timestamp};
 
 /// A guess never lasts longer than this.
@@ -19,14 +19,14 @@ pub fn date(headers: &HeaderMap, response_time: Timestamp) -> Timestamp {
 }
 
 /// What the origin said itself: s-maxage, max-age, or Expires minus Date (§4.2.1). An Expires
-/// that is no date has passed (§5.3); of several the earliest counts. `None`: it said nothing.
-pub fn explicit_lifetime(
-    directives: &ResponseDirectives,
-    headers: &HeaderMap,
-    date: Timestamp,
-) -> Option<Duration> {
-    if let Some(secs) = directives.s_maxage.or(directives.max_age) {
+/// that is no date has passed (§5.3); of several the earliest counts; where a targeted field has
+/// spoken it does not count at all. `None`: the origin said nothing.
+pub fn explicit_lifetime(said: &Said, headers: &HeaderMap, date: Timestamp) -> Option<Duration> {
+    if let Some(secs) = said.directives.s_maxage.or(said.directives.max_age) {
         return Some(secs.as_duration());
+    }
+    if said.targeted {
+        return None;
     }
     let expires = headers.get_all(EXPIRES).iter();
     let earliest = expires.map(|line| date::parse(line).unwrap_or(Timestamp::EPOCH)).min()?;
@@ -67,7 +67,7 @@ fn age_value(headers: &HeaderMap) -> DeltaSeconds {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::super::stored::tests::POLICY;
@@ -86,14 +86,14 @@ mod tests {
 
     fn explicit(lines: &[(&'static str, &str)]) -> Option<u64> {
         let fields = headers(lines);
-        let directives = ResponseDirectives::parse(&fields);
         let date = date(&fields, THEN);
-        explicit_lifetime(&directives, &fields, date).map(|span| span.as_secs())
+        let said = Said::of(&fields, &[HeaderName::from_static("cdn-cache-control")], date);
+        explicit_lifetime(&said, &fields, date).map(|span| span.as_secs())
     }
 
     #[test]
     fn explicit_lifetimes() {
-        let cc = "cache-control";
+        let (cc, cdn) = ("cache-control", "cdn-cache-control");
         let (now, minute, earlier) = (
             "Tue, 14 Nov 2023 22:13:20 GMT",
             "Tue, 14 Nov 2023 22:14:20 GMT",
@@ -114,6 +114,8 @@ mod tests {
             ("Expires empty", &[("expires", "")], Some(0)),
             ("earliest Expires", &[("expires", minute), ("expires", "0")], Some(0)),
             ("a misspelt directive", &[(cc, "maxage=60")], None),
+            ("targeted", &[(cc, "max-age=5"), (cdn, "max-age=9"), ("expires", "0")], Some(9)),
+            ("targeted, without a word on freshness", &[(cdn, "foo"), ("expires", minute)], None),
         ] {
             assert_eq!(explicit(lines), want, "{case}: {lines:?}");
         }
@@ -172,9 +174,8 @@ mod tests {
         ) {
             let lines = [("age", &*age), ("expires", &*expires), ("cache-control", &*cc)];
             let fields = headers(&lines);
-            let directives = ResponseDirectives::parse(&fields);
             let [date, asked, arrived] = [times.0, times.1, times.2].map(Timestamp::from_millis);
-            let lifetime = explicit_lifetime(&directives, &fields, date);
+            let lifetime = explicit_lifetime(&Said::of(&fields, &[], date), &fields, date);
             prop_assert!(lifetime.is_some(), "Expires is there");
             let age = initial_age(&fields, date, asked, arrived);
             prop_assert!(age >= arrived.saturating_since(asked));

@@ -31,7 +31,7 @@ pub fn invalidated(
 
 /// The key URL that a field names, where it lies on the target's origin: another's would let one
 /// site empty the cache of its neighbour.
-fn named(target: &[u8], headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+pub(super) fn named(target: &[u8], headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let base = Parts::of(std::str::from_utf8(target).ok()?)?;
     let written = headers.get(name)?.to_str().ok()?.trim();
     let reference = written.split('#').next()?;

@@ -2,18 +2,21 @@
 //!
 //! What a request asks and where it goes:
 //! - [`request`]: method, directives and target of a request; Max-Forwards.
-//! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields.
-//! - [`cache_control`]: directives of both sides, parsed.
+//! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields;
+//!   [`language`]: what else fits Accept-Language.
+//! - [`cache_control`]: directives of both sides, parsed; [`targeted`]: fields that outrank them.
 //!
 //! What may be done with a response:
-//! - [`storable`]: may it be kept? (RFC 9111 §3); [`stored`]: what is remembered of it.
 //! - [`guard`]: is it a danger to others? [`unkeyed`]: what is dropped from requests before.
+//! - [`storable`]: may it be kept? (RFC 9111 §3); [`withheld`]: which of its fields not;
+//!   [`stored`]: what is remembered of it.
 //! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
 //! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
 //! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
 //!
 //! What is written on the way:
-//! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`encoding`]: content codings.
+//! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`coding`]: content codings, and
+//!   who gets which; [`encoding`]: what may be coded.
 //! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from.
 //! - [`wire`]: where HTTP/1.1 messages begin and end, byte by byte.
 //! - [`etag`], [`date`], [`time`]: the small values of HTTP.
@@ -24,6 +27,7 @@
 
 pub mod cache_control;
 pub mod cache_status;
+pub mod coding;
 pub mod date;
 pub mod decision;
 pub mod encoding;
@@ -33,14 +37,17 @@ pub mod guard;
 pub mod headers;
 pub mod invalidation;
 pub mod key;
+pub mod language;
 pub mod policy;
 pub mod range;
 pub mod request;
 pub mod reuse;
 pub mod storable;
 pub mod stored;
+pub mod targeted;
 pub mod time;
 pub mod unkeyed;
 pub mod validation;
 pub mod vary;
 pub mod wire;
+pub mod withheld;

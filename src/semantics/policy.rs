@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 /// What the user decided, where the RFCs leave a choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -15,6 +17,9 @@ pub struct Policy {
     pub share_set_cookie: bool,
     /// What request directives may do.
     pub client_directives: ClientDirectives,
+    /// Fields that speak to this cache: the first that is there and says something outranks
+    /// Cache-Control and Expires (RFC 9213).
+    pub targeted: Vec<HeaderName>,
 }
 
 /// What the directives of a request's Cache-Control may do.

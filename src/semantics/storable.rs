@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
-use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
+use http::header::{CONTENT_LOCATION, ETAG, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use super::cache_control::ResponseDirectives;
 use super::date;
 use super::etag::EntityTag;
 use super::freshness;
+use super::invalidation;
 use super::policy::{ClientDirectives, Policy};
 use super::request::{Asked, AskedMethod};
 use super::stored::Stored;
+use super::targeted::Said;
 use super::time::{DeltaSeconds, Timestamp};
 use super::vary;
+
+/// The longest freshness that is guessed for an error.
+const ERROR_GUESS_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a response is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +113,35 @@ pub fn storable(
     judge(asked, status, headers, policy, request_time, response_time)
 }
 
+/// The same for the answer to a POST, which is stored for GET where the origin says that it is
+/// what GET would bring: by its Content-Location, and for how long, in so many words (RFC 9110
+/// §9.3.3). `target` is the URL part of the request's key.
+pub fn storable_post(
+    asked: &Asked,
+    status: u16,
+    target: &[u8],
+    headers: &HeaderMap,
+    policy: &Policy,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Result<Stored, NoStore> {
+    let itself = invalidation::named(target, headers, &CONTENT_LOCATION);
+    if status != 200 || itself.as_deref() != Some(target) {
+        return Err(NoStore::Method);
+    }
+    let asked = as_get(asked);
+    let stored = judge(&asked, status, headers, policy, request_time, response_time)?;
+    if stored.heuristic || stored.lifetime <= stored.initial_age {
+        return Err(NoStore::NoLifetime);
+    }
+    Ok(stored)
+}
+
+/// The GET that a POST's answer is stored for.
+pub fn as_get(post: &Asked) -> Asked {
+    Asked { method: AskedMethod::Get, has_body: false, ..*post }
+}
+
 /// What is remembered of `stored` after a 304, with header fields as [`super::validation::merge_304`]
 /// made them. On `Err` the merged response answers this request and is not stored: the copy is
 /// dropped, but where [`NoStore::by_request`] it stays as it was.
@@ -133,9 +167,10 @@ fn judge(
     request_time: Timestamp,
     response_time: Timestamp,
 ) -> Result<Stored, NoStore> {
-    let directives = ResponseDirectives::parse(headers);
-    refuse(asked, status, headers, &directives, policy)?;
     let date = freshness::date(headers, response_time);
+    let said = Said::of(headers, &policy.targeted, date);
+    let directives = &said.directives;
+    refuse(asked, status, headers, directives, policy)?;
     let initial_age = freshness::initial_age(headers, date, request_time, response_time);
     let last_modified = headers.get(LAST_MODIFIED).and_then(date::parse);
     let mut stored = Stored {
@@ -155,10 +190,10 @@ fn judge(
         last_modified,
         validator: headers.contains_key(ETAG) || last_modified.is_some(),
     };
-    if let Some(lifetime) = freshness::explicit_lifetime(&directives, headers, date) {
+    if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
         stored.lifetime = lifetime;
     } else {
-        guess(&mut stored, asked, headers, &directives, policy)?;
+        guess(&mut stored, asked, headers, directives, policy)?;
     }
     if directives.no_cache {
         stored.lifetime = Duration::ZERO;
@@ -216,7 +251,9 @@ fn sets_cookie(headers: &HeaderMap, policy: &Policy) -> bool {
 }
 
 /// Freshness where the origin gave none. What an origin wants validated (no-cache) or shared
-/// (public) may be kept without any; otherwise only a guess that makes it fresh.
+/// (public) may be kept without any; otherwise only a guess that makes it fresh. An error is kept by
+/// a guess only where the origin calls it public itself, and for a short time: what one client has
+/// provoked, others must not see.
 fn guess(
     stored: &mut Stored,
     asked: &Asked,
@@ -224,13 +261,19 @@ fn guess(
     directives: &ResponseDirectives,
     policy: &Policy,
 ) -> Result<(), NoStore> {
-    let allowed = directives.public || is_heuristically_cacheable(stored.status);
-    if !allowed || stored.status >= 400 {
+    let is_error = stored.status >= 400;
+    let allowed = if is_error {
+        directives.public && stored.last_modified.is_some()
+    } else {
+        directives.public || is_heuristically_cacheable(stored.status)
+    };
+    if !allowed {
         return Err(NoStore::NoLifetime);
     }
     let personal = asked.has_cookie || asked.authorised;
     if !personal {
-        stored.lifetime = freshness::heuristic_lifetime(headers, stored.date, policy);
+        let guess = freshness::heuristic_lifetime(headers, stored.date, policy);
+        stored.lifetime = if is_error { guess.min(ERROR_GUESS_LIMIT) } else { guess };
         stored.heuristic = true;
     }
     if stored.lifetime > stored.initial_age || directives.no_cache || directives.public {
@@ -258,9 +301,9 @@ fn is_keepable(status: u16) -> bool {
     (200..600).contains(&status) && !matches!(status, 206 | 304 | 412 | 416 | 417)
 }
 
-/// RFC 9110 §15.1, without 206.
+/// RFC 9110 §15.1, without 206 and without errors.
 fn is_heuristically_cacheable(status: u16) -> bool {
-    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status, 200 | 203 | 204 | 300 | 301 | 308)
 }
 
 /// Status codes whose rules of caching are known here (those of RFC 9110 §15).
@@ -314,7 +357,7 @@ mod tests {
                 Err(NoStore::NoStore),
             ),
             ("private", 200, &[(CC, "private, max-age=6")], Err(NoStore::Private)),
-            ("private with names", 200, &[(CC, "private=\"a\", max-age=6")], Err(NoStore::Private)),
+            ("private with names", 200, &[(CC, "private=\"a\", max-age=6")], Ok(6)),
             ("Set-Cookie", 200, &[MINUTE, ("set-cookie", "a=b")], Err(NoStore::SetCookie)),
             (
                 "public Set-Cookie",
@@ -364,7 +407,16 @@ mod tests {
             ("301 by guess", 301, &[MODIFIED], Ok(10)),
             ("404 with max-age", 404, &[MINUTE], Ok(60)),
             ("404 by guess", 404, &[MODIFIED], Err(NoStore::NoLifetime)),
-            ("404 public by guess", 404, &[(CC, "public"), MODIFIED], Err(NoStore::NoLifetime)),
+            ("410 by guess", 410, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("404 public by guess", 404, &[(CC, "public"), MODIFIED], Ok(10)),
+            ("404 with a tag", 404, &[("etag", "\"a\"")], Err(NoStore::NoLifetime)),
+            ("404 with nothing", 404, &[], Err(NoStore::NoLifetime)),
+            ("404 public alone", 404, &[(CC, "public")], Err(NoStore::NoLifetime)),
+            ("400 by guess", 400, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("403 by guess", 403, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("599 by guess", 599, &[MODIFIED], Err(NoStore::NoLifetime)),
+            ("599 public by guess", 599, &[(CC, "public"), MODIFIED], Ok(10)),
+            ("404 no-cache", 404, &[(CC, "no-cache"), MODIFIED], Err(NoStore::NoLifetime)),
             (
                 "404 with a tag, stale",
                 404,
@@ -427,6 +479,33 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_a_post_is_stored_for_get_where_it_says_so() {
+        const TARGET: &[u8] = b"http://a.org/x?q";
+        let cl = |value| ("content-location", value);
+        let public = (CC, "public");
+        for (case, status, lines, want) in [
+            ("itself", 200, &[MINUTE, cl("/x?q")][..], Ok(60)),
+            ("itself, absolute", 200, &[MINUTE, cl("http://a.org:80/x?q")], Ok(60)),
+            ("another", 200, &[MINUTE, cl("/x")], Err(NoStore::Method)),
+            ("another host", 200, &[MINUTE, cl("http://b.org/x?q")], Err(NoStore::Method)),
+            ("not said", 200, &[MINUTE], Err(NoStore::Method)),
+            ("created", 201, &[MINUTE, cl("/x?q")], Err(NoStore::Method)),
+            ("a guess", 200, &[MODIFIED, cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("no freshness", 200, &[public, cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("stale", 200, &[MINUTE, ("age", "60"), cl("/x?q")], Err(NoStore::NoLifetime)),
+            ("private", 200, &[(CC, "private, max-age=6"), cl("/x?q")], Err(NoStore::Private)),
+        ] {
+            let asked = Asked::of(&Method::POST, &HeaderMap::new(), true);
+            let got = storable_post(&asked, status, TARGET, &map(lines), &POLICY, at(0), at(0));
+            assert_eq!(got.map(|stored| stored.lifetime.as_secs()), want, "{case}: {lines:?}");
+        }
+        let authorised = Asked::of(&Method::POST, &map(&[("authorization", "Basic eA==")]), true);
+        let fields = map(&[MINUTE, cl("/x?q")]);
+        let got = storable_post(&authorised, 200, TARGET, &fields, &POLICY, at(0), at(0));
+        assert_eq!(got, Err(NoStore::Authorization));
+    }
+
+    #[test]
     fn settings() {
         let ask = |asked: &Asked, lines: &[(&'static str, &str)], policy: &Policy| {
             storable(asked, 200, &map(lines), policy, at(0), at(0)).map(|s| s.lifetime.as_secs())
@@ -436,6 +515,8 @@ mod tests {
         assert_eq!(ask(&get(&[]), &[], &ttl), Ok(9));
         assert_eq!(ask(&cookie, &[], &ttl), Err(NoStore::Cookie), "default_ttl is a guess");
         assert_eq!(ask(&get(&[]), &[(CC, "max-age=6")], &ttl), Ok(6));
+        let silent = storable(&get(&[]), 404, &map(&[]), &ttl, at(0), at(0));
+        assert_eq!(silent, Err(NoStore::NoLifetime), "default_ttl is for no error");
         let shared = Policy { share_set_cookie: true, ..POLICY };
         assert_eq!(ask(&get(&[]), &[MINUTE, ("set-cookie", "a=b")], &shared), Ok(60));
         let ignoring = Policy { client_directives: ClientDirectives::Ignore, ..POLICY };

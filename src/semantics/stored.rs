@@ -115,6 +115,7 @@ pub(super) mod tests {
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
+        targeted: Vec::new(),
     };
 
     /// Stored at second 1,000,000, fresh for a minute.

@@ -1,9 +1,9 @@
 //! Vary: the header fields that select among stored responses (RFC 9111 §4.1).
 
-use http::header::{ACCEPT_ENCODING, VARY};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, VARY};
 use http::{HeaderMap, HeaderName};
 
-use super::encoding;
+use super::coding::Accepted;
 
 /// What a response's Vary asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +48,14 @@ pub fn is_star(headers: &HeaderMap) -> bool {
 /// Writes the request's values of `names` behind what `out` holds. Each is preceded by its
 /// length, so that no two lists of values read alike; absent and empty differ.
 ///
-/// Normalised where that keeps the meaning: Accept-Encoding as the origin is asked, white space
-/// and line ends in the other lists named `Accept…` (RFC 9111 §4.1).
+/// Normalised where that keeps the meaning (RFC 9111 §4.1): lines combined, white space round the
+/// commas of lists removed (in the lists named `Accept…` round semicolons, too), Accept-Language in
+/// lower case, Accept-Encoding as the origin is asked.
 pub fn selecting_values(names: &[HeaderName], request: &HeaderMap, out: &mut Vec<u8>) {
     for name in names {
         if *name == ACCEPT_ENCODING {
             push_value(out, |out| {
-                out.extend_from_slice(encoding::normalised_for_origin(request).as_bytes());
+                out.extend_from_slice(Accepted::of(request).for_origin().as_bytes());
             });
             continue;
         }
@@ -63,17 +64,37 @@ pub fn selecting_values(names: &[HeaderName], request: &HeaderMap, out: &mut Vec
             out.push(ABSENT);
             continue;
         }
-        let is_list = name.as_str().starts_with("accept");
+        let separators: &[u8] = if name.as_str().starts_with("accept") { b",;" } else { b"," };
         push_value(out, |out| {
+            let start = out.len();
             for (nth, line) in lines.enumerate() {
                 if nth > 0 {
                     out.push(b',');
                 }
-                let value = line.as_bytes().trim_ascii();
-                if is_list { push_list(value, out) } else { out.extend_from_slice(value) }
+                push_list(line.as_bytes().trim_ascii(), separators, out);
+            }
+            if *name == ACCEPT_LANGUAGE
+                && let Some(written) = out.get_mut(start..)
+            {
+                written.make_ascii_lowercase();
             }
         });
     }
+}
+
+/// The values that [`selecting_values`] wrote, one a name; `None`: the field was absent.
+pub fn components(mut written: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    std::iter::from_fn(move || {
+        let (mark, rest) = written.split_first()?;
+        if *mark == ABSENT {
+            written = rest;
+            return Some(None);
+        }
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        written = rest;
+        Some(Some(value))
+    })
 }
 
 const ABSENT: u8 = 0;
@@ -91,18 +112,18 @@ fn push_value(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-/// A list without white space around its commas and semicolons; quoted strings as they are.
-fn push_list(value: &[u8], out: &mut Vec<u8>) {
+/// A list without white space around its separators; with quoted strings in it as it is.
+fn push_list(value: &[u8], separators: &[u8], out: &mut Vec<u8>) {
     if value.contains(&b'"') {
         out.extend_from_slice(value);
         return;
     }
     let start = out.len();
     for byte in value.iter().copied() {
-        let separates = |b: &u8| matches!(b, b',' | b';');
+        let separates = |b: &u8| separators.contains(b);
         match byte {
             b' ' | b'\t' if out.len() == start || out.last().is_some_and(separates) => {}
-            b',' | b';' => {
+            _ if separates(&byte) => {
                 while out.len() > start && matches!(out.last(), Some(b' ' | b'\t')) {
                     out.pop();
                 }
@@ -172,11 +193,17 @@ mod tests {
             ("absent is not empty", "x", &[], &[""], false),
             ("letter case counts", "x", &["a"], &["A"], false),
             ("white space around", "x", &["a"], &["a "], true),
-            ("white space within counts", "x", &["a, b"], &["a,b"], false),
-            ("but not in Accept lists", "accept-language", &["a , b; q=1"], &["a,b;q=1"], true),
+            ("white space round commas", "x", &[" a ,b "], &["a, b"], true),
+            ("lines", "x", &["a", "b"], &["a, b"], true),
+            ("white space within members counts", "x", &["a b"], &["a  b"], false),
+            ("white space round semicolons", "x", &["a; b"], &["a;b"], false),
+            ("within quotes", "x", &["\"a, b\""], &["\"a,b\""], false),
+            ("letter case of languages", "accept-language", &["En, dE"], &["en,de"], true),
+            ("letter case of types", "accept", &["a/b"], &["A/b"], false),
+            ("nor in Accept lists", "accept-language", &["a , b; q=1"], &["a,b;q=1"], true),
             ("lines of a list", "accept-language", &["a", "b"], &["a, b"], true),
             ("order counts", "accept-language", &["a,b"], &["b,a"], false),
-            ("codings by what they allow", "accept-encoding", &["br, gzip"], &["gzip"], true),
+            ("codings by what they allow", "accept-encoding", &["deflate, gzip"], &["gzip"], true),
             ("no coding at all", "accept-encoding", &["identity"], &[], true),
             ("gzip or not", "accept-encoding", &["gzip"], &["gzip;q=0"], false),
         ] {
@@ -186,6 +213,14 @@ mod tests {
             let got = values(&[name], &line(one)) == values(&[name], &line(other));
             assert_eq!(got, same, "{case}: {one:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn values_are_read_as_they_were_written() {
+        let written = values(&["a", "b", "c"], &[("a", "1"), ("c", "")]);
+        let read: Vec<_> = components(&written).collect();
+        assert_eq!(read, [Some(&b"1"[..]), None, Some(&b""[..])]);
+        assert_eq!(components(&written[..3]).count(), 0, "cut off");
     }
 
     proptest! {

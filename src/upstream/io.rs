@@ -1,8 +1,9 @@
 //! One connection's bytes: what hyper reads has passed the [`ResponseScanner`] first.
 //!
 //! hyper's client accepts or hides much that a proxy must not (PITFALLS 37). So each byte from
-//! the origin is checked before hyper sees it; a violation, a surplus byte or a byte that nobody
-//! asked for is a read error, and the connection is never used again.
+//! the origin is checked before hyper sees it; a violation or a byte that nobody asked for is a
+//! read error, and the connection is never used again. An answer longer than its Content-Length
+//! says ends where it says, and so does the connection.
 //!
 //! The socket lives in the [`Wire`], which the driver of the connection (through [`Io`]) and its
 //! user share: the user looks for a close or for unasked bytes before it sends, can close the
@@ -27,7 +28,7 @@ use super::error::{BoxError, UpstreamError};
 use super::slots::Slot;
 use crate::clock;
 use crate::observe::metrics::Metrics;
-use crate::semantics::wire::{ResponseScanner, Scan, WireLimits};
+use crate::semantics::wire::{ResponseScanner, Scan, Violation, WireLimits};
 
 /// A larger response head is malformed.
 pub(super) const HEAD_SIZE: usize = 64 * 1024;
@@ -86,6 +87,8 @@ struct Guarded {
     write_failed: bool,
     /// What the origin did wrong.
     violation: Option<&'static str>,
+    /// An answer was longer than it said: nothing more is read.
+    surplus: bool,
     /// What the client's body did wrong.
     request_error: Option<BoxError>,
     /// The beginning of a head that is not complete yet.
@@ -108,6 +111,7 @@ impl Wire {
                 wrote: false,
                 write_failed: false,
                 violation: None,
+                surplus: false,
                 request_error: None,
                 held: BytesMut::new(),
                 passed: BytesMut::new(),
@@ -133,7 +137,7 @@ impl Wire {
     pub(super) fn is_quiet(&self) -> bool {
         let guarded = self.guarded.lock();
         let Some(stream) = &guarded.stream else { return false };
-        if guarded.violation.is_some() || guarded.write_failed {
+        if guarded.violation.is_some() || guarded.surplus || guarded.write_failed {
             return false;
         }
         let mut byte = [std::mem::MaybeUninit::uninit(); 1];
@@ -147,6 +151,7 @@ impl Wire {
         self.state() == Sent::All as u8
             && guarded.stream.is_some()
             && guarded.violation.is_none()
+            && !guarded.surplus
             && !guarded.write_failed
             && guarded.held.is_empty()
             && guarded.passed.is_empty()
@@ -236,7 +241,7 @@ impl Guarded {
                 buf.put_slice(&self.passed.split_to(n));
                 return Poll::Ready(Ok(()));
             }
-            if self.violation.is_some() {
+            if self.violation.is_some() || self.surplus {
                 return Poll::Ready(Err(bad_data()));
             }
             let Some(stream) = &mut self.stream else { return Poll::Ready(Err(closed())) };
@@ -249,7 +254,10 @@ impl Guarded {
                 }
                 self.received = true;
                 let good = match scan(&mut self.scanner, self.asked.is_some(), fresh) {
-                    Ok(good) => good.min(fresh.len()),
+                    Ok(Scanned { good, surplus }) => {
+                        self.surplus = surplus;
+                        good.min(fresh.len())
+                    }
                     Err(reason) => {
                         self.violation = Some(reason);
                         buf.set_filled(before);
@@ -259,7 +267,9 @@ impl Guarded {
                 if good == fresh.len() {
                     return Poll::Ready(Ok(()));
                 }
-                self.held.extend_from_slice(fresh.get(good..).unwrap_or_default());
+                if !self.surplus {
+                    self.held.extend_from_slice(fresh.get(good..).unwrap_or_default());
+                }
                 buf.set_filled(before + good);
                 if good > 0 {
                     return Poll::Ready(Ok(()));
@@ -274,7 +284,10 @@ impl Guarded {
                 }
                 self.held.put_slice(more.filled());
                 match scan(&mut self.scanner, self.asked.is_some(), &self.held) {
-                    Ok(good) => self.passed = self.held.split_to(good.min(self.held.len())),
+                    Ok(Scanned { good, surplus }) => {
+                        self.passed = self.held.split_to(good.min(self.held.len()));
+                        self.surplus = surplus;
+                    }
                     Err(reason) => {
                         self.violation = Some(reason);
                         return Poll::Ready(Err(bad_data()));
@@ -304,17 +317,30 @@ impl Guarded {
     }
 }
 
-/// How many of `bytes` may be passed on; the rest is to be scanned again with what follows.
-fn scan(scanner: &mut ResponseScanner, unasked: bool, bytes: &[u8]) -> Result<usize, &'static str> {
+/// How far some bytes are good.
+struct Scanned {
+    /// As many may be passed on; the rest is to be scanned again with what follows it.
+    good: usize,
+    /// The rest is no part of any answer.
+    surplus: bool,
+}
+
+fn scan(
+    scanner: &mut ResponseScanner,
+    unasked: bool,
+    bytes: &[u8],
+) -> Result<Scanned, &'static str> {
     if unasked {
         return Err("bytes before any request");
     }
-    match scanner.feed(bytes) {
+    let (good, surplus) = match scanner.feed(bytes) {
         // `Upgrade` is for requests only: a 101 makes a tunnel, in which everything passes.
-        Scan::Pass | Scan::Upgrade { .. } => Ok(bytes.len()),
-        Scan::Partial { from } => Ok(from),
-        Scan::Bad { what, .. } => Err(what.reason()),
-    }
+        Scan::Pass | Scan::Upgrade { .. } => (bytes.len(), false),
+        Scan::Partial { from } => (from, false),
+        Scan::Bad { at, what: Violation::LongerThanSaid, .. } => (at, true),
+        Scan::Bad { what, .. } => return Err(what.reason()),
+    };
+    Ok(Scanned { good, surplus })
 }
 
 fn bad_data() -> io::Error {

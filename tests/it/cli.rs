@@ -50,6 +50,24 @@ fn check_refuses_what_is_wrong_with_line_and_remedy() {
         ("bad network", "trusted_proxies = [\"10.0.0.0/33\"]\n", 1, &["10.0.0.0/33"]),
         ("bad choice", "[cache]\nclient_directives = \"no\"\n", 2, &["honour", "limit", "ignore"]),
         ("bad level", "[compression]\nlevel = 12\n", 2, &["12", "9"]),
+        (
+            "block size over an eighth of the disk",
+            "[cache]\ndisk = \"64MiB\"\nblock_size = \"16MiB\"\n",
+            3,
+            &["`cache.block_size` is 16MiB", "at most an eighth of `cache.disk`, 8MiB"],
+        ),
+        (
+            "block size out of bounds",
+            "[cache]\nblock_size = \"64KiB\"\n",
+            2,
+            &["`cache.block_size` is 64KiB", "from 1MiB to 1GiB"],
+        ),
+        (
+            "block size of half pages",
+            "[cache]\nblock_size = 1050624\n",
+            2,
+            &["`cache.block_size` is 1026KiB", "a multiple of 4KiB"],
+        ),
         ("no TOML", "listen = \n", 1, &[]),
     ] {
         let out = check(text);

@@ -70,3 +70,39 @@ fn every_variant_goes() {
         assert!(!larder.ask(ask).was_hit());
     }
 }
+
+#[test]
+fn an_answer_to_a_post_that_says_it_is_the_new_state_is_stored_for_get() {
+    let origin = Origin::new(|seen, reply| {
+        let body = format!("{} {}", seen.method, String::from_utf8_lossy(&seen.body));
+        let target = format!("content-location: {}", seen.target);
+        match (&*seen.method, &*seen.target) {
+            ("POST", "/kept") => reply.ok(&["cache-control: max-age=60", &target], body),
+            ("POST", "/elsewhere") => {
+                reply.ok(&["cache-control: max-age=60", "content-location: /kept2"], body);
+            }
+            ("POST", "/silent") => reply.ok(&[&target], body),
+            ("POST", "/private") => {
+                reply.ok(&["cache-control: private, max-age=60", &target], body)
+            }
+            _ => reply.ok(&["cache-control: max-age=60"], body),
+        }
+    });
+    let larder = Larder::in_front_of(&origin);
+    for (path, kept) in
+        [("/kept", true), ("/elsewhere", false), ("/silent", false), ("/private", false)]
+    {
+        assert_eq!(larder.get(path).expect(200).text(), "GET ", "{path}: the older state");
+        let posted = larder.ask(&Ask::post(path, "new")).expect(200);
+        assert_eq!(posted.text(), "POST new", "{path}");
+        assert_eq!(posted.was_stored(), kept, "{path}: {posted:?}");
+        let after = larder.get(path).expect(200);
+        assert_eq!(after.was_hit(), kept, "{path}: {after:?}");
+        assert_eq!(after.text(), if kept { "POST new" } else { "GET " }, "{path}");
+        let again = larder.ask(&Ask::post(path, "newer")).expect(200);
+        assert_eq!(again.text(), "POST newer", "{path}: a POST is never answered by the cache");
+    }
+    let after = larder.get("/kept").expect(200);
+    assert!(after.was_hit(), "{after:?}");
+    assert_eq!(after.text(), "POST newer");
+}

@@ -23,6 +23,7 @@ mod collapse;
 mod compression;
 mod deception;
 mod denial;
+mod directives;
 mod drain;
 mod events;
 mod expect;

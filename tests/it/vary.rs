@@ -96,3 +96,35 @@ fn a_variant_is_validated_with_its_own_etag() {
         }
     }
 }
+
+#[test]
+fn lists_of_languages_that_mean_the_same_share_a_variant() {
+    let origin = || {
+        Origin::new(|seen, reply| {
+            let language = match seen.target.as_str() {
+                "/de" => "content-language: de",
+                _ => "x-none: 1",
+            };
+            reply.ok(&["cache-control: max-age=60", "vary: Accept-Language", language], "x");
+        })
+    };
+    for (case, path, asked, on, off) in [
+        ("the same", "/", "en, de", true, true),
+        ("letter case and spaces", "/", "EN ,de", true, true),
+        ("another order", "/", "de, en", true, false),
+        ("another list", "/", "fr", false, false),
+        ("the stored one is wanted most", "/de", "fr;q=0.5, de", true, false),
+        ("another is wanted more", "/de", "fr, de;q=0.5", false, false),
+        ("another as much", "/de", "fr, de", false, false),
+    ] {
+        for (config, want) in [("", on), ("[cache]\nvary_language = false\n", off)] {
+            let origin = origin();
+            let larder = Larder::with(&origin, config);
+            larder.ask(&Ask::get(path).with("Accept-Language", "en, de")).expect(200);
+            let ask = Ask::get(path).with("Accept-Language", asked);
+            let answer = larder.ask(&ask).expect(200);
+            assert_eq!(answer.was_hit(), want, "{case} {config:?}: {answer:?}");
+            assert!(larder.ask(&ask).expect(200).was_hit(), "{case}: its own by now");
+        }
+    }
+}

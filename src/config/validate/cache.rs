@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
 use crate::config::snapshot::{Cache, ClientDirectives};
 use crate::config::validate::{ANY_WAIT, Check, DAY, GIB, KIB, MIB, MINUTE, SECOND, value};
-use crate::config::value::{FieldNames, MemorySize, Size, show_bytes};
+use crate::config::value::{MemorySize, Size, UnkeyedNames, show_bytes};
+
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 const TIB: u64 = 1 << 40;
 
@@ -83,8 +87,9 @@ impl Check<'_> {
             ),
             client_directives: value(given.client_directives.as_ref(), ClientDirectives::Limit),
             share_set_cookie: value(given.share_set_cookie.as_ref(), false),
-            drop_unkeyed: value(given.drop_unkeyed.as_ref(), FieldNames::default()).0,
-            allow_unkeyed: value(given.allow_unkeyed.as_ref(), FieldNames::default()).0,
+            drop_unkeyed: value(given.drop_unkeyed.as_ref(), UnkeyedNames::default()).0,
+            allow_unkeyed: value(given.allow_unkeyed.as_ref(), UnkeyedNames::default()).0,
+            targeted: value(given.targeted.as_ref(), vec![CDN_CACHE_CONTROL]),
             store_wait: self.wait(
                 "cache.store_wait",
                 given.store_wait.as_ref(),
@@ -97,6 +102,7 @@ impl Check<'_> {
                 64,
                 1..=10_000,
             ),
+            vary_language: value(given.vary_language.as_ref(), true),
             max_uncacheable: self.amount(
                 "cache.max_uncacheable",
                 given.max_uncacheable.as_ref(),
@@ -110,7 +116,7 @@ impl Check<'_> {
                 Duration::ZERO..=DAY,
             ),
             window: self.bytes("cache.window", given.window.as_ref(), 4 * MIB, 64 * KIB..=GIB),
-            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 30 * SECOND, ANY_WAIT),
+            max_wait: self.wait("cache.max_wait", given.max_wait.as_ref(), 10 * SECOND, ANY_WAIT),
         }
     }
 

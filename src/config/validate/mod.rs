@@ -13,9 +13,10 @@ use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
 use crate::config::mistake::{Mistake, Place, SourceText};
 use crate::config::snapshot::{
-    AccessTarget, Admin, Cache, Coding, Compression, Limits, Log, LogFormat, Snapshot, Upstream,
+    AccessTarget, Admin, Cache, Compression, Levels, Limits, Log, LogFormat, Snapshot, Upstream,
 };
 use crate::config::value::{Amount, Size, show_bytes, show_duration};
+use crate::semantics::coding::Coding;
 
 pub use cache::MEMORY_SHARDS;
 
@@ -102,8 +103,13 @@ pub fn validate(
             1024,
             0..=GIB,
         ),
-        level: check.amount("compression.level", written.compression.level.as_ref(), 6, 1..=9)
-            as u32,
+        levels: check.levels(written),
+        max_decoded: check.bytes(
+            "compression.max_decoded",
+            written.compression.max_decoded.as_ref(),
+            GIB,
+            0..=u64::MAX,
+        ),
     };
     let log = Log {
         access: value(written.log.access.as_ref(), AccessTarget::Stdout),
@@ -261,6 +267,16 @@ impl Check<'_> {
             between_bytes_timeout: between,
             idle_timeout: idle,
         })
+    }
+
+    fn levels(&mut self, written: &File) -> Levels {
+        let given = &written.compression;
+        Levels {
+            gzip: self.amount("compression.level", given.level.as_ref(), 6, 1..=9) as u32,
+            br: self.amount("compression.br_level", given.br_level.as_ref(), 5, 0..=11) as u32,
+            zstd: self.amount("compression.zstd_level", given.zstd_level.as_ref(), 3, 1..=19)
+                as u32,
+        }
     }
 
     fn limits(&mut self, written: &File) -> Limits {

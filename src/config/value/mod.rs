@@ -15,7 +15,8 @@ use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::mistake::nearest;
-use crate::config::snapshot::{AccessTarget, ClientDirectives, Coding, LogFormat, Secret};
+use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Secret};
+use crate::semantics::coding::Coding;
 use crate::semantics::unkeyed;
 
 pub use address::{Listen, Networks, OriginUrl};
@@ -164,39 +165,52 @@ impl Setting for bool {
 
 impl Setting for Vec<Coding> {
     fn read(raw: &Raw<'_>) -> Result<Self, String> {
-        let items = raw.items().ok_or_else(|| raw.expected("a list such as [\"gzip\"], or []"))?;
+        let example = "a list of \"gzip\", \"br\" and \"zstd\", or []";
+        let items = raw.items().ok_or_else(|| raw.expected(example))?;
         let mut codings = Vec::new();
         for item in items {
-            match item {
-                "gzip" if codings.is_empty() => codings.push(Coding::Gzip),
-                "gzip" => {}
-                "br" | "zstd" => {
-                    return Err(format!("\"{item}\" is not supported yet; use [\"gzip\"]"));
-                }
-                _ => return Err(format!("expected [\"gzip\"] or [], found \"{item}\" in it")),
+            let known = Coding::ALL.into_iter().find(|coding| coding.as_str() == item);
+            let Some(coding) = known else {
+                return Err(format!("expected {example}, found \"{item}\" in it"));
+            };
+            if !codings.contains(&coding) {
+                codings.push(coding);
             }
         }
         Ok(codings)
     }
 }
 
-/// Names of request header fields.
+/// Names of unkeyed request header fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldNames(pub Vec<HeaderName>);
+pub struct UnkeyedNames(pub Vec<HeaderName>);
 
-impl Setting for FieldNames {
+impl Setting for UnkeyedNames {
     fn read(raw: &Raw<'_>) -> Result<Self, String> {
-        let example = "a list of header names such as [\"X-Forwarded-Prefix\"]";
-        let items = raw.items().ok_or_else(|| raw.expected(example))?;
-        let name = |item: &str| match HeaderName::from_bytes(item.as_bytes()) {
-            Ok(name) if unkeyed::is_ours(&name) => {
-                Err(format!("\"{item}\" is written by Larder itself, from what is keyed"))
+        let names = field_names(raw, "X-Forwarded-Prefix")?;
+        match names.iter().find(|name| unkeyed::is_ours(name)) {
+            Some(name) => {
+                Err(format!("\"{name}\" is written by Larder itself, from what is keyed"))
             }
-            Ok(name) => Ok(name),
-            Err(_) => Err(format!("expected {example}, found \"{item}\" in it")),
-        };
-        items.into_iter().map(name).collect::<Result<_, _>>().map(Self)
+            None => Ok(Self(names)),
+        }
     }
+}
+
+impl Setting for Vec<HeaderName> {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        field_names(raw, "CDN-Cache-Control")
+    }
+}
+
+fn field_names(raw: &Raw<'_>, such_as: &str) -> Result<Vec<HeaderName>, String> {
+    let example = format!("a list of field names such as [\"{such_as}\"], or []");
+    let items = raw.items().ok_or_else(|| raw.expected(&example))?;
+    let name = |item: &str| {
+        HeaderName::from_bytes(item.as_bytes())
+            .map_err(|_| format!("expected {example}, found \"{item}\" in it"))
+    };
+    items.into_iter().map(name).collect()
 }
 
 /// One of a few words; a near one is proposed.
@@ -380,7 +394,11 @@ mod tests {
     fn codings_are_a_list() {
         assert_eq!(toml("[\"gzip\"]"), Ok(vec![Coding::Gzip]));
         assert_eq!(toml("[]"), Ok(Vec::<Coding>::new()));
-        assert!(toml::<Vec<Coding>>("[\"br\"]").unwrap_err().contains("not supported yet"));
+        let all = toml("[\"zstd\", \"br\", \"gzip\", \"br\"]");
+        assert_eq!(all, Ok(vec![Coding::Zstd, Coding::Br, Coding::Gzip]), "best first");
+        assert!(
+            toml::<Vec<Coding>>("[\"brotli\"]").unwrap_err().ends_with("found \"brotli\" in it")
+        );
     }
 
     #[test]

@@ -154,6 +154,9 @@ pub enum Violation {
     TooManyInterim,
     /// Bytes after the end of a response, or where none is due.
     Surplus,
+    /// Bytes behind a body that has come as long as its Content-Length said. The answer itself is
+    /// whole; nothing on the connection can be trusted any more.
+    LongerThanSaid,
 }
 
 impl Violation {
@@ -164,7 +167,11 @@ impl Violation {
             Self::HeadTooLarge | Self::TooManyFields | Self::TrailersTooLarge => 431,
             Self::UnknownCoding => 501,
             Self::Version => 505,
-            Self::StatusLine | Self::UnaskedUpgrade | Self::TooManyInterim | Self::Surplus => 502,
+            Self::StatusLine
+            | Self::UnaskedUpgrade
+            | Self::TooManyInterim
+            | Self::Surplus
+            | Self::LongerThanSaid => 502,
             _ => 400,
         }
     }
@@ -207,6 +214,7 @@ impl Violation {
             Self::UnaskedUpgrade => "switching protocols unasked",
             Self::TooManyInterim => "too many interim responses",
             Self::Surplus => "bytes after the end of the response",
+            Self::LongerThanSaid => "body longer than its Content-Length",
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct ResponseScanner {
     asked: Asked,
     /// Interim responses so far.
     interim: u16,
+    /// The last body ended where Content-Length said.
+    by_length: bool,
 }
 
 /// What the answer's framing depends on.
@@ -46,7 +48,8 @@ enum State {
 impl ResponseScanner {
     /// For a fresh connection: nothing is due yet.
     pub fn new(limits: WireLimits) -> Self {
-        Self { limits, state: State::Idle, asked: Asked::default(), interim: 0 }
+        let asked = Asked::default();
+        Self { limits, state: State::Idle, asked, interim: 0, by_length: false }
     }
 
     /// A request goes out: one final response to it is due. `upgrade`: it asks to switch
@@ -56,6 +59,7 @@ impl ResponseScanner {
             self.asked = Asked { head_method: method == Method::HEAD, upgrade };
             self.state = State::Head(Head::default());
             self.interim = 0;
+            self.by_length = false;
         }
     }
 
@@ -70,7 +74,11 @@ impl ResponseScanner {
                 return Scan::Pass;
             }
             match &mut self.state {
-                State::Idle => return self.break_off(at, Violation::Surplus, false),
+                State::Idle => {
+                    let longer = self.by_length;
+                    let what = if longer { Violation::LongerThanSaid } else { Violation::Surplus };
+                    return self.break_off(at, what, false);
+                }
                 State::Head(head) => match head.read(rest, &self.limits) {
                     Ok(false) => return Scan::Partial { from: at },
                     Ok(true) => {
@@ -91,6 +99,7 @@ impl ResponseScanner {
                     }
                     at += *left as usize; // at most what is here
                     self.state = State::Idle;
+                    self.by_length = true;
                 }
                 State::Chunked(chunked) => match chunked.feed(rest, &self.limits) {
                     Ok(None) => return Scan::Pass,
@@ -288,7 +297,7 @@ mod tests {
         for (case, stream, want) in [
             ("length", "200 OK\r\nContent-Length: 2\r\n\r\nab", Exact),
             ("length short", "200 OK\r\nContent-Length: 3\r\n\r\nab", Open),
-            ("length surplus", "200 OK\r\nContent-Length: 1\r\n\r\nab", Bad(V::Surplus)),
+            ("length surplus", "200 OK\r\nContent-Length: 1\r\n\r\nab", Bad(V::LongerThanSaid)),
             ("chunked", "200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", Exact),
             (
                 "chunked surplus",

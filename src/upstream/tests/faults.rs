@@ -49,7 +49,8 @@ async fn malformed_answers_never_pass() {
         "HTTP/2 200 OK\r\nContent-Length: 2\r\n\r\nok",
         "ICY 200 OK\r\n\r\nok",
         "hello\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokSURPLUS",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nSURPLUS",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nSURPLUS",
         "HTTP/1.1 204 No Content\r\n\r\nSURPLUS",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     ];
@@ -69,6 +70,31 @@ async fn malformed_answers_never_pass() {
         assert_eq!(counted(&metrics, UpstreamErrorKind::Malformed), 1, "{answer:?}");
         eventually("its connection is closed", || metrics.upstream.connections.get() == 0).await;
         assert_eq!(pool.idle(), 0, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_it_says_is_whole_and_the_last_on_its_connection() {
+    for at_once in [true, false] {
+        let origin = Origin::start(move |_, mut peer| async move {
+            peer.head().await;
+            if at_once {
+                peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokSURPLUS").await;
+            } else {
+                peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no").await;
+                peer.say("kSURPLUS").await;
+            }
+            peer.head().await;
+        })
+        .await;
+        let (pool, metrics) = pool();
+        for _ in 0..2 {
+            assert_eq!(fetch(&pool, &origin.upstream(), get()).await.unwrap(), "ok");
+            eventually("its connection is closed", || metrics.upstream.connections.get() == 0)
+                .await;
+            assert_eq!(pool.idle(), 0);
+        }
+        assert_eq!(origin.connections(), 2);
     }
 }
 
