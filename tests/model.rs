@@ -63,8 +63,8 @@ fn model_in_process() {
     let all = if support::long() { 100_000 } else { 20_000 };
     let all = number("LARDER_MODEL_STEPS").map_or(all, |n| n as usize);
     println!("seed {seed}, {all} steps");
-    const WAITS: [u64; 12] = [0, 400, 1000, 1000, 2000, 2000, 4000, 9000, 31_000, 70_000, DAY / 2, DAY];
-    let mix = Mix { pages: 8, wait_every: 3, waits: &WAITS, restart_every: 1500 };
+    const WAITS: [u64; 12] = [400, 400, 1000, 1000, 1000, 2000, 2000, 4000, 9000, 31_000, 70_000, DAY];
+    let mix = Mix { pages: 8, wait_every: 4, waits: &WAITS, restart_every: 1500 };
     let kinds = kinds();
     for (nth, kind) in kinds.iter().enumerate() {
         let began = Instant::now();

@@ -231,7 +231,8 @@ pub async fn answer_post(
     mut answer: Private,
 ) -> Result<Answer, ProxyError> {
     let policy = &ask.view.policy;
-    headers::strip_hop_by_hop(answer.response.headers_mut());
+    let at = clock::now();
+    headers::receive(answer.response.headers_mut(), at);
     let withheld = withheld::take(answer.response.headers_mut(), policy);
     let judged = storable::storable_post(
         &ask.asked,
@@ -240,7 +241,7 @@ pub async fn answer_post(
         answer.response.headers(),
         policy,
         answer.asked_at,
-        clock::now(),
+        at,
     );
     let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
     let Ok(stored) = judged else {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{DATE, VARY};
+use http::header::VARY;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -21,10 +21,11 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::request::Asked;
+use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{date, encoding, guard, headers, storable, validation, vary, withheld};
+use crate::semantics::{encoding, guard, headers, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a flight shares with all who wait for it.
@@ -147,9 +148,9 @@ pub async fn run(
                 return;
             }
         };
-        // What is judged is what would be stored.
-        headers::strip_hop_by_hop(response.headers_mut());
-        let arrived = Arrived { response, asked_at, at: clock::now(), origin_ns, position };
+        let at = clock::now();
+        headers::receive(response.headers_mut(), at);
+        let arrived = Arrived { response, asked_at, at, origin_ns, position };
         if let (StatusCode::NOT_MODIFIED, Some(stale)) = (arrived.response.status(), &plan.stale) {
             if validated(&plan, &fill, &arrived, stale).await {
                 return;
@@ -207,9 +208,6 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     }
     let mut merged = validation::merge_304(&held, update);
     guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
-    if !merged.contains_key(DATE) {
-        merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
-    }
     let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
     let tell = |entry: Arc<Entry>| {
         fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, withheld })));
@@ -223,22 +221,34 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
         arrived.at,
     );
     let refreshed = guard::well_named(&plan.request_fields).and(refreshed);
+    // Selected by other fields than it was stored by: not known for whom it would be right now.
+    let selects_by = |fields| vary::parse(fields, negotiates(plan, entry.compressible));
+    let refreshed = match refreshed {
+        Ok(_) if selects_by(&held) != selects_by(&merged) => Err(NoStore::VaryChanged),
+        other => other,
+    };
+    let (tiers, fields) = (&plan.worker.house.tiers, Fields::copied(&merged));
+    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
     let stored = match refreshed {
         Ok(stored) => stored,
         Err(why) => {
             // What the origin says now forbids keeping it; what was validated is still sent.
             if !why.by_request() {
-                let key = stale.variant.as_ref().unwrap_or(&plan.primary);
-                plan.worker.house.tiers.remove(key);
+                tiers.withdraw(&key);
             }
-            tell(entry.clone());
+            let policy = &plan.view.policy;
+            let stored = storable::unstored(
+                entry.stored.status,
+                &merged,
+                policy,
+                arrived.asked_at,
+                arrived.at,
+            );
+            tell(Arc::new(entry.refreshed(stored, fields, arrived.position)));
             return true;
         }
     };
-    let fields = Fields::copied(&merged);
     let new = entry.refreshed(stored, fields, arrived.position);
-    let tiers = &plan.worker.house.tiers;
-    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
     match tiers.admit(key, new) {
         Ok((new, to_disk)) => {
             tell(new);
@@ -278,7 +288,7 @@ async fn answered(
                     && arrived.response.status().is_success()
                 {
                     // The origin has replaced it by something that may not be kept.
-                    house.tiers.remove(stale.variant.as_ref().unwrap_or(&plan.primary));
+                    house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
                 }
             }
             let _ = private.send(arrived.private(reason.word));
@@ -332,11 +342,17 @@ impl Arrived {
     }
 }
 
-/// By what the response was selected. Larder answers for Accept-Encoding itself where it makes the
-/// codings, unless the origin makes some of this URL's.
+/// Larder answers for Accept-Encoding itself where it makes the codings, unless the origin makes
+/// some of this URL's.
+fn negotiates(plan: &Plan, compressible: bool) -> bool {
+    compressible && plan.view.gzip && !plan.origin_codes
+}
+
+/// By what the response was selected.
 fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
-    let negotiates = compressible && plan.view.gzip && !plan.origin_codes;
-    let VaryRule::On(names) = vary::parse(fields, negotiates) else { return None };
+    let VaryRule::On(names) = vary::parse(fields, negotiates(plan, compressible)) else {
+        return None;
+    };
     let mut values = Vec::with_capacity(64);
     vary::selecting_values(&names, &plan.request_fields, &mut values);
     Some(Varies { names, generation: random(), values: values.into() })

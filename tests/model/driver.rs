@@ -8,7 +8,7 @@ use super::larder::World;
 use super::message::{Ask, Fields, Millis};
 use super::origin::{Done, Expires, Mood, Page, Site, Tag};
 use super::reference::{Cache, How, Told};
-use super::script::{Field, Step, path, request_field};
+use super::script::{Change, Field, Step, path, request_field};
 use crate::support::{self, Answer, Client, Origin};
 
 /// Neither side knows the other's moment better than this. What is decided otherwise so much
@@ -120,7 +120,7 @@ impl<W: World> Driver<W> {
     /// One step. `Err`: how Larder and the reference differ.
     pub fn take(&mut self, step: &Step) -> Result<(), String> {
         match step {
-            Step::Publish { page, new, whole } => self.publish(*page, new, *whole),
+            Step::Publish { page, new, change } => self.publish(*page, new, *change),
             Step::Wait(span) => self.world.wait(*span),
             Step::Purge { page, soft } => {
                 let path = page.map(|page| self.path(page));
@@ -146,12 +146,12 @@ impl<W: World> Driver<W> {
         }
     }
 
-    fn publish(&mut self, page: usize, new: &Page, whole: bool) {
+    fn publish(&mut self, page: usize, new: &Page, change: Change) {
         self.versions += 1;
         let (version, now) = (self.versions, self.world.now() / 1000);
         let old = &self.pages[page].page;
         let mut next = Page { version, published_at: now, ..new.clone() };
-        if !whole {
+        if change != Change::All {
             // What the content hangs on stays; what is said of it changes.
             next = Page {
                 status: old.status,
@@ -161,7 +161,7 @@ impl<W: World> Driver<W> {
                 published_at: old.published_at,
                 ..next
             };
-            if !version.is_multiple_of(8) {
+            if change == Change::Fields {
                 next.vary.clone_from(&old.vary);
             }
         }
@@ -237,7 +237,8 @@ impl<W: World> Driver<W> {
         let told = &forecast.told;
         self.hits += usize::from(told.how == How::Hit);
         let mut differences = Vec::new();
-        compare_answer(ask, told, &answer, took, &mut differences);
+        let once_varied = self.cache.once_varied(&ask.path);
+        compare_answer(ask, told, &answer, took, once_varied, &mut differences);
         compare_questions(site.mood, &forecast.questions, &asked, &mut differences);
         if !differences.is_empty() {
             let mut report = differences.join("\n");
@@ -327,6 +328,7 @@ fn compare_answer(
     told: &Told,
     answer: &Answer,
     took: Millis,
+    once_varied: bool,
     differences: &mut Vec<String>,
 ) {
     let mut differs = |what: &str, got: String, want: String| {
@@ -336,6 +338,9 @@ fn compare_answer(
     };
     let how = match (answer.was_hit(), answer.forwarded()) {
         (true, _) => "hit".to_owned(),
+        (false, Some("vary-miss")) if once_varied && told.how == How::Forwarded("uri-miss") => {
+            "fwd=uri-miss".to_owned()
+        }
         (false, Some(why)) => format!("fwd={why}"),
         (false, None) => "neither".to_owned(),
     };
@@ -355,7 +360,9 @@ fn compare_answer(
     let content = if without { "" } else { &reply.content };
     differs("content", answer.text(), content.to_owned());
     let names = if reply.status == 304 { &OF_304[..] } else { &FIELDS[..] };
-    for name in names {
+    // Where the origin says none, whoever answers says one.
+    let date = reply.fields.has("date").then_some(&"date");
+    for name in names.iter().chain(date) {
         let got = answer.all(name).join(", ");
         differs(name, got, reply.fields.text(name).unwrap_or_default());
     }

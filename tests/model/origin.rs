@@ -58,6 +58,7 @@ pub struct Done {
     pub status: u16,
     pub location: Option<String>,
     pub content_location: Option<String>,
+    pub cache_control: Option<String>,
 }
 
 /// All that the origin's answer to one request follows from.
@@ -100,9 +101,12 @@ impl Site {
 
     fn done(&self, ask: &Ask) -> Reply {
         let mut fields = Fields::default().with("x-version", ask.method);
-        for (name, value) in
-            [("location", &self.done.location), ("content-location", &self.done.content_location)]
-        {
+        let Done { location, content_location, cache_control, .. } = &self.done;
+        for (name, value) in [
+            ("location", location),
+            ("content-location", content_location),
+            ("cache-control", cache_control),
+        ] {
             if let Some(value) = value {
                 fields.add(name, value.clone());
             }

@@ -2,7 +2,7 @@
 //! promises where they leave the choice. Slow, obvious, one copy after the other in a list; it
 //! shares no code with Larder.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::message::{Ask, Fields, Millis, Reply, http_date};
 
@@ -132,15 +132,17 @@ fn explicit(fields: &Fields, date: u64) -> Option<Millis> {
     said.or_else(|| Some(expires()?.saturating_sub(date) * SECOND))
 }
 
-/// RFC 9110 §15.1, or `public`; errors are never guessed at.
+/// RFC 9110 §15.1, or `public`; errors only where they say both that and when they changed.
 fn may_be_guessed_at(reply: &Reply) -> bool {
     let by_status = matches!(reply.status, 200 | 203 | 204 | 300 | 301 | 308);
-    by_status || (reply.status < 400 && reply.fields.says("public"))
+    let dated = reply.status < 400 || reply.fields.has("last-modified");
+    by_status || (reply.fields.says("public") && dated)
 }
 
 fn guess(reply: &Reply, date: u64) -> Millis {
     let modified = reply.fields.date("last-modified").filter(|_| may_be_guessed_at(reply));
-    modified.map_or(0, |modified| (date.saturating_sub(modified) * SECOND / 10).min(DAY))
+    let most = if reply.status < 400 { DAY } else { 10 * SECOND };
+    modified.map_or(0, |modified| (date.saturating_sub(modified) * SECOND / 10).min(most))
 }
 
 fn names(fields: &Fields) -> Vec<String> {
@@ -175,11 +177,13 @@ fn within(late: Millis, window: Option<Millis>) -> bool {
 pub struct Cache {
     pub settings: Settings,
     objects: HashMap<String, Object>,
+    /// What varied once. Larder may remember that longer than anything stored.
+    varied: HashSet<String>,
 }
 
 impl Cache {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, objects: HashMap::new() }
+        Self { settings, objects: HashMap::new(), varied: HashSet::new() }
     }
 
     /// The same is stored, whenever it came.
@@ -194,6 +198,11 @@ impl Cache {
         paths().all(|path| of(self, path) == of(other, path))
     }
 
+    /// A response that varied was stored for this path.
+    pub fn once_varied(&self, path: &str) -> bool {
+        self.varied.contains(path)
+    }
+
     /// What is stored for a path, for a report.
     pub fn show(&self, path: &str) -> String {
         format!("{:#?}", self.objects.get(path))
@@ -205,13 +214,12 @@ impl Cache {
         copies.for_each(|copy| copy.forced_at = None);
     }
 
+    /// What an object varies on is no response: it stays known.
     pub fn purge(&mut self, path: Option<&str>, soft: bool) {
         let hit = |own: &String| path.is_none_or(|path| path == own);
-        if soft {
-            let objects = self.objects.iter_mut().filter(|(own, _)| hit(own));
-            objects.for_each(|(_, o)| o.copies.iter_mut().for_each(|c| c.soft_purged = true));
-        } else {
-            self.objects.retain(|own, _| !hit(own));
+        for (_, object) in self.objects.iter_mut().filter(|(own, _)| hit(own)) {
+            object.copies.retain(|_| soft);
+            object.copies.iter_mut().for_each(|copy| copy.soft_purged = true);
         }
     }
 
@@ -225,9 +233,14 @@ impl Cache {
 
     pub fn answer(&mut self, ask: &Ask, now: Millis, origin: Origin<'_>) -> Told {
         if !matches!(ask.method, "GET" | "HEAD") {
-            let told = forwarded("method", origin(ask));
-            self.invalidate(ask, told.reply.as_ref());
-            return told;
+            let reply = origin(ask);
+            self.invalidate(ask, reply.as_ref());
+            return match reply {
+                Some(reply) if ask.method == "POST" && self.is_what_get_would_bring(ask, &reply, now) => {
+                    self.full(None, ask, now, "method", reply, None)
+                }
+                reply => forwarded("method", reply),
+            };
         }
         if ask.fields.has("if-match") || ask.fields.has("if-unmodified-since") {
             return forwarded("bypass", origin(ask)); // the origin's to judge, §4.3.2
@@ -278,6 +291,16 @@ impl Cache {
         }
     }
 
+    /// RFC 9110 §9.3.3: its own Content-Location, and a freshness that is said.
+    fn is_what_get_would_bring(&self, ask: &Ask, reply: &Reply, now: Millis) -> bool {
+        let named = reply.fields.text("content-location").unwrap_or_default();
+        let own = named.strip_prefix("http://app.test").unwrap_or(&named) == ask.path;
+        let date = reply.fields.date("date").unwrap_or(now / SECOND);
+        let age = (now / SECOND).saturating_sub(date) * SECOND;
+        let fresh = explicit(&reply.fields, date).is_some_and(|lifetime| lifetime > age);
+        reply.status == 200 && own && fresh
+    }
+
     /// §4.2, §4.2.4, §5.2.1
     fn usable(&mut self, at: (&str, usize), ask: &Ask, now: Millis) -> Use {
         let client = self.settings.client;
@@ -303,7 +326,7 @@ impl Cache {
         } else {
             return Use::Validate("stale");
         };
-        let just_forced = copy.forced_at.is_some_and(|at| now - at < SECOND);
+        let just_forced = copy.forced_at.is_some_and(|at| now.saturating_sub(at) < SECOND);
         let may_force = match client {
             Client::Honour => true,
             Client::Limit => !just_forced,
@@ -371,7 +394,7 @@ impl Cache {
 
     /// §4.2.4, RFC 5861 §4, `keep_stale`. `status`: `None` where the origin was out of reach.
     fn may_serve_stale(&self, copy: &Copy, ask: &Ask, now: Millis, status: Option<u16>) -> bool {
-        let refused = ask.fields.says("no-cache") && self.settings.client == Client::Honour;
+        let refused = is_reload(ask) && self.settings.client == Client::Honour;
         if copy.never_stale() || refused {
             return false;
         }
@@ -403,13 +426,16 @@ impl Cache {
         let news = update.fields.0.iter().filter(|(name, _)| !described.contains(&&**name));
         news.clone().for_each(|(name, _)| fields.remove(name));
         news.for_each(|(name, value)| fields.add(name, value.clone()));
-        if !fields.has("date") {
-            fields.add("date", http_date(now / SECOND));
-        }
+        date(&mut merged.reply, now);
         merged.came_at = now;
         merged.may_guess = !ask.is_personal();
         merged.soft_purged = false;
-        let verdict = match self.verdict(&ask.whole(), &merged.reply, now) {
+        // A cookie is for who validated; what it comes with is no less everybody's.
+        let mut shared = merged.clone();
+        if !self.settings.share_set_cookie {
+            shared.reply.fields.remove("set-cookie");
+        }
+        let verdict = match self.verdict(&ask.whole(), &shared.reply, now) {
             // Selected by other fields than were asked for when it was stored.
             Verdict::Keep if names(&merged.reply.fields) != names(&old.reply.fields) => {
                 Verdict::NotAtAll
@@ -419,11 +445,11 @@ impl Cache {
         *self.copy(at) = merged;
         let told = self.from_copy(at, ask, now, How::Forwarded(why));
         match verdict {
-            Verdict::Keep => {}
+            Verdict::Keep => *self.copy(at) = shared,
             Verdict::NotOfThisRequest => *self.copy(at) = old,
             Verdict::NotAtAll => self.drop_copy(at),
         }
-        told
+        Told { left: told.left.filter(|_| verdict == Verdict::Keep), ..told }
     }
 
     /// A full response, instead of the copy `at` if there is one.
@@ -433,9 +459,10 @@ impl Cache {
         ask: &Ask,
         now: Millis,
         why: &'static str,
-        reply: Reply,
+        mut reply: Reply,
         forced_at: Option<Millis>,
     ) -> Told {
+        date(&mut reply, now);
         let verdict = match self.verdict(ask, &reply, now) {
             _ if ask.method == "HEAD" => Verdict::NotOfThisRequest,
             verdict => verdict,
@@ -449,6 +476,9 @@ impl Cache {
         }
         let object = self.objects.entry(ask.path.clone()).or_default();
         let names = names(&reply.fields);
+        if !names.is_empty() {
+            self.varied.insert(ask.path.clone());
+        }
         if object.names != names {
             *object = Object { names, copies: Vec::new() };
         }
@@ -546,15 +576,27 @@ impl Cache {
     }
 }
 
+/// RFC 9110 §6.6.1: what comes without a Date gets one.
+fn date(reply: &mut Reply, now: Millis) {
+    if !reply.fields.has("date") {
+        reply.fields.add("date", http_date(now / SECOND));
+    }
+}
+
 fn forwarded(why: &'static str, reply: Option<Reply>) -> Told {
     Told { reply, how: How::Forwarded(why), stored: false, age: None, left: None }
 }
 
-/// §5.2.1, §5.4
+/// §5.2.1.4, §5.4
+fn is_reload(ask: &Ask) -> bool {
+    let pragma = ask.fields.text("pragma").filter(|_| !ask.fields.has("cache-control"));
+    ask.fields.says("no-cache") || pragma.as_deref() == Some("no-cache")
+}
+
+/// §5.2.1
 fn refuses(ask: &Ask, copy: &Copy, now: Millis) -> bool {
     let fields = &ask.fields;
-    let pragma = !fields.has("cache-control") && fields.text("pragma").as_deref() == Some("no-cache");
-    if fields.says("no-cache") || pragma {
+    if is_reload(ask) {
         return true;
     }
     let (age, fresh) = (copy.age(now), copy.is_fresh(now));

@@ -39,12 +39,22 @@ impl Dice {
 /// One step. Pages are named by number; what hangs on the moment is filled in when it is taken.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// The page changes; `whole`: its content, too, else only its fields.
-    Publish { page: usize, new: Page, whole: bool },
+    /// The page changes.
+    Publish { page: usize, new: Page, change: Change },
     Ask { page: usize, method: &'static str, fields: Vec<Field>, mood: Mood, done: Done },
     Wait(Millis),
     Purge { page: Option<usize>, soft: bool },
     Restart,
+}
+
+/// What of a page changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    All,
+    /// What its content does not hang on.
+    Fields,
+    /// The same and what it varies on.
+    FieldsAndVary,
 }
 
 /// A field of a request.
@@ -82,8 +92,8 @@ impl Done {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Publish { page, new, whole } => {
-                write!(f, "publish {} {}: {new:?}", path(*page), if *whole { "anew" } else { "" })
+            Self::Publish { page, new, change } => {
+                write!(f, "publish {} ({change:?}): {new:?}", path(*page))
             }
             Self::Ask { page, method, fields, mood, done } => {
                 write!(f, "{method} {} {fields:?}, origin {mood:?}", path(*page))?;
@@ -123,8 +133,10 @@ impl Mix {
             return Step::Purge { page, soft: dice.one_in(2) };
         }
         let page = dice.below(self.pages as u64) as usize;
-        if dice.one_in(5) {
-            return Step::Publish { page, new: new_page(dice), whole: dice.one_in(2) };
+        if dice.one_in(10) {
+            let changes = [Change::All, Change::All, Change::All, Change::Fields, Change::Fields];
+            let change = dice.pick(&[&changes[..], &[Change::FieldsAndVary]].concat());
+            return Step::Publish { page, new: new_page(dice), change };
         }
         self.ask(dice, page)
     }
@@ -145,17 +157,22 @@ impl Mix {
             3 => Mood::NoConditions,
             _ => Mood::Honest,
         };
-        Step::Ask { page, method, fields: request_fields(dice), mood, done: self.done(dice) }
+        Step::Ask { page, method, fields: request_fields(dice), mood, done: self.done(dice, page) }
     }
 
-    fn done(&self, dice: &mut Dice) -> Done {
+    fn done(&self, dice: &mut Dice, page: usize) -> Done {
         let url = |dice: &mut Dice| {
             let path = path(dice.below(self.pages as u64) as usize);
             let forms = [path.clone(), format!("http://app.test{path}"), format!("http://b.test{path}")];
             dice.one_in(3).then(|| dice.pick(&forms))
         };
         let status = dice.pick(&[200, 200, 201, 204, 303, 400, 404, 500]);
-        Done { status, location: url(dice), content_location: url(dice) }
+        let (location, mut content_location) = (url(dice), url(dice));
+        if dice.one_in(3) {
+            content_location = Some(path(page)); // what a GET would bring
+        }
+        let said = dice.pick(&[None, Some("max-age=20"), Some("private, max-age=20"), Some("no-cache")]);
+        Done { status, location, content_location, cache_control: said.map(str::to_owned) }
     }
 }
 
