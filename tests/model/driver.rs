@@ -34,10 +34,8 @@ pub struct Driver<W> {
     client: Option<Client>,
     _origin: Origin,
     versions: u64,
-    /// Steps that could not be judged, because the machine was busy.
-    unjudged: usize,
-    asked: usize,
-    hits: usize,
+    /// What came of it so far.
+    pub tally: Tally,
 }
 
 /// A page, and what clients have seen of it.
@@ -105,16 +103,8 @@ impl<W: World> Driver<W> {
             client: None,
             _origin: origin,
             versions: 0,
-            unjudged: 0,
-            asked: 0,
-            hits: 0,
+            tally: Tally::default(),
         }
-    }
-
-    /// What came of it so far.
-    pub fn tally(&self) -> Tally {
-        let Self { unjudged, asked, hits, .. } = *self;
-        Tally { steps: 0, asked, hits, unjudged }
     }
 
     /// One step. `Err`: how Larder and the reference differ.
@@ -123,11 +113,13 @@ impl<W: World> Driver<W> {
             Step::Publish { page, new, change } => self.publish(*page, new, *change),
             Step::Wait(span) => self.world.wait(*span),
             Step::Purge { page, soft } => {
+                self.tally.saw("purges");
                 let path = page.map(|page| self.path(page));
                 self.world.purge(path.as_deref(), *soft);
                 self.cache.purge(path.as_deref(), *soft);
             }
             Step::Restart => {
+                self.tally.saw("restarts");
                 self.client = None;
                 self.world.restart();
                 self.cache.restart();
@@ -219,14 +211,13 @@ impl<W: World> Driver<W> {
         let answer = self.send(ask);
         self.world.settle();
         let end = self.world.now();
-        self.asked += 1;
         let took = end - now;
         if took > LONG {
             // Judge it if that can be, and leave behind what it may have stored.
             let still = self.forecast(ask, site, now, end);
             self.pages[page].renewed += 1;
             self.pages[page].seen = Fields::default();
-            self.unjudged += usize::from(still.is_none());
+            self.tally.unjudged += usize::from(still.is_none());
             if still.is_none() {
                 self.cache.purge(None, false);
                 self.world.purge(None, false);
@@ -235,7 +226,6 @@ impl<W: World> Driver<W> {
         }
         let asked = std::mem::take(&mut self.stage.lock().expect("not poisoned").asked);
         let told = &forecast.told;
-        self.hits += usize::from(told.how == How::Hit);
         let mut differences = Vec::new();
         let once_varied = self.cache.once_varied(&ask.path);
         compare_answer(ask, told, &answer, took, once_varied, &mut differences);
@@ -248,6 +238,7 @@ impl<W: World> Driver<W> {
             let _ = write!(report, "\n  Larder: {answer:?}\n  asked: {asked:?}");
             return Err(report);
         }
+        note(&mut self.tally, ask, site, &forecast, &self.cache);
         if took <= LONG && let Some(reply) = &told.reply {
             self.pages[page].seen = reply.fields.clone();
         }
@@ -301,6 +292,36 @@ impl Forecast {
             && one.stored == two.stored
             && self.questions == other.questions
             && self.cache.is_like(&other.cache)
+    }
+}
+
+fn note(tally: &mut Tally, ask: &Ask, site: &Site, forecast: &Forecast, before: &Cache) {
+    let Forecast { told, questions, cache } = forecast;
+    let is_read = matches!(ask.method, "GET" | "HEAD");
+    let status = told.reply.as_ref().map_or(0, |reply| reply.status);
+    let failed = site.mood == Mood::Dead || matches!(site.mood, Mood::Fails(_));
+    let stale = told.left.is_some_and(|left| left < 0);
+    let conditional = questions.iter().any(|question| question.is_conditional());
+    let full = questions.iter().any(|q| site.answer(q).is_some_and(|reply| reply.status != 304));
+    for (what, seen) in [
+        ("HEAD", ask.method == "HEAD"),
+        ("unsafe methods", !is_read && ask.method != "OPTIONS"),
+        ("invalidated", !is_read && before.has_more_than(cache)),
+        ("stored by POST", ask.method == "POST" && told.stored),
+        ("stored", is_read && told.stored),
+        ("hits", told.how == How::Hit && !stale),
+        ("stale hits", told.how == How::Hit && stale),
+        ("validated", conditional && !full && !failed),
+        ("conditional questions", conditional),
+        ("only if cached", told.how == How::NotCached),
+        ("origin out of reach", site.mood == Mood::Dead && !questions.is_empty()),
+        ("stale after a failure", failed && told.age.is_some() && told.how != How::Hit),
+        ("a 304 to the client", is_read && status == 304),
+        ("vary by three", told.stored && site.page.vary.len() == 3),
+    ] {
+        if seen {
+            tally.saw(what);
+        }
     }
 }
 

@@ -96,6 +96,10 @@ impl Ask {
         ask
     }
 
+    pub fn is_conditional(&self) -> bool {
+        self.fields.has("if-none-match") || self.fields.has("if-modified-since")
+    }
+
     pub fn is_personal(&self) -> bool {
         self.fields.has("cookie") || self.fields.has("authorization")
     }

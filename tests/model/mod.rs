@@ -14,6 +14,8 @@ pub mod origin;
 pub mod reference;
 pub mod script;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use driver::Driver;
@@ -25,12 +27,54 @@ use script::{Dice, Mix, Step};
 const SHRINK_LIMIT: Duration = Duration::from_mins(2);
 
 /// What a run came to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub steps: usize,
-    pub asked: usize,
-    pub hits: usize,
+    /// Steps that could not be judged, because the machine was busy.
     pub unjudged: usize,
+    /// How often what happened.
+    pub seen: BTreeMap<&'static str, usize>,
+}
+
+/// What a long run has seen, or it has not looked at much.
+const EVERYTHING: [&str; 16] = [
+    "HEAD",
+    "a 304 to the client",
+    "conditional questions",
+    "hits",
+    "invalidated",
+    "only if cached",
+    "origin out of reach",
+    "purges",
+    "restarts",
+    "stale after a failure",
+    "stale hits",
+    "stored",
+    "stored by POST",
+    "unsafe methods",
+    "validated",
+    "vary by three",
+];
+
+impl Tally {
+    pub fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    #[track_caller]
+    pub fn assert_everything_happened(&self, except: Option<&str>) {
+        for what in EVERYTHING.into_iter().filter(|what| Some(*what) != except) {
+            assert!(self.seen.get(what).is_some_and(|n| *n > 0), "never seen: {what}");
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} steps without a difference", self.steps)?;
+        write!(f, ", {} of them not judged on a busy machine", self.unjudged)?;
+        self.seen.iter().try_for_each(|(what, n)| write!(f, ", {n} {what}"))
+    }
 }
 
 struct Failure {
@@ -57,7 +101,7 @@ pub fn run<W: World>(
                 return Err(Failure { at, report });
             }
         }
-        Ok(driver.tally())
+        Ok(driver.tally)
     };
     match play(&steps) {
         Ok(tally) => Tally { steps: count, ..tally },

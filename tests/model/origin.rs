@@ -88,8 +88,7 @@ impl Site {
         if self.page.status != 200 {
             return Some(full);
         }
-        let conditional = ask.fields.has("if-none-match") || ask.fields.has("if-modified-since");
-        if self.mood == Mood::ForeignValidator && conditional {
+        if self.mood == Mood::ForeignValidator && ask.is_conditional() {
             let fields = Fields::default().with("etag", "\"foreign\"").with("x-update", "foreign");
             return Some(Reply { status: 304, fields, content: String::new() });
         }

@@ -203,6 +203,12 @@ impl Cache {
         self.varied.contains(path)
     }
 
+    /// More is stored than in the other.
+    pub fn has_more_than(&self, other: &Self) -> bool {
+        let count = |cache: &Self| cache.objects.values().map(|o| o.copies.len()).sum::<usize>();
+        count(self) > count(other)
+    }
+
     /// What is stored for a path, for a report.
     pub fn show(&self, path: &str) -> String {
         format!("{:#?}", self.objects.get(path))
@@ -305,7 +311,7 @@ impl Cache {
     fn usable(&mut self, at: (&str, usize), ask: &Ask, now: Millis) -> Use {
         let client = self.settings.client;
         let copy = self.copy(at);
-        let guessed = explicit(&copy.reply.fields, copy.date()).is_none();
+        let guessed = copy.may_guess && explicit(&copy.reply.fields, copy.date()).is_none();
         if copy.says("no-cache") || copy.soft_purged || (guessed && ask.is_personal()) {
             return Use::Validate("stale");
         }

@@ -204,7 +204,7 @@ fn request_fields(dice: &mut Dice) -> Vec<Field> {
         maybe(dice, 6, &mut directives, &["max-stale", "max-stale=3", "max-stale=30"]);
         maybe(dice, 8, &mut directives, &["min-fresh=3", "min-fresh=30"]);
         maybe(dice, 8, &mut directives, &["stale-if-error=3", "stale-if-error=30"]);
-        maybe(dice, 20, &mut directives, &["max-age=0, max-age=30", "unknown"]);
+        maybe(dice, 20, &mut directives, &["unknown", "unknown=1"]);
     }
     if !directives.is_empty() {
         add("cache-control", &directives.join(", "));
