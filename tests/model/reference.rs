@@ -94,6 +94,9 @@ impl Copy {
 
     /// §4.2.1 and §4.2.2
     fn lifetime(&self) -> Millis {
+        if self.says("no-cache") {
+            return 0; // validated before each use
+        }
         explicit(&self.reply.fields, self.date())
             .unwrap_or_else(|| if self.may_guess { guess(&self.reply, self.date()) } else { 0 })
     }
@@ -124,9 +127,6 @@ impl Copy {
 }
 
 fn explicit(fields: &Fields, date: u64) -> Option<Millis> {
-    if fields.says("no-cache") {
-        return Some(0); // validated before each use anyway
-    }
     let said = fields.span("s-maxage").or(fields.span("max-age"));
     let expires = || fields.has("expires").then(|| fields.date("expires").unwrap_or(0));
     said.or_else(|| Some(expires()?.saturating_sub(date) * SECOND))
@@ -549,8 +549,8 @@ impl Cache {
         if guessed && !may_be_guessed_at(reply) {
             return Verdict::NotAtAll;
         }
-        // A shared freshness that is not said must not be guessed for one person.
-        if guessed && !copy.is_fresh(now) && !fields.says("public") {
+        let without = fields.says("public") || fields.says("no-cache");
+        if guessed && !copy.is_fresh(now) && !without {
             return if copy.may_guess { Verdict::NotAtAll } else { Verdict::NotOfThisRequest };
         }
         let windows = ["stale-while-revalidate", "stale-if-error"];
@@ -572,7 +572,8 @@ impl Cache {
     fn from_copy(&mut self, at: (&str, usize), ask: &Ask, now: Millis, how: How) -> Told {
         let copy = self.copy(at);
         let mut reply = copy.reply.clone();
-        if reply.status == 200 && client_has(ask, copy) {
+        let is_read = matches!(ask.method, "GET" | "HEAD");
+        if is_read && reply.status == 200 && client_has(ask, copy) {
             reply.status = 304;
             reply.content.clear();
         }
