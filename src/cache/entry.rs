@@ -5,11 +5,14 @@
 //! builds its header map from slices of that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::semantics::coding::Coding;
+use crate::semantics::encoding;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 
@@ -66,6 +69,13 @@ impl Fields {
     /// All values of `name`.
     pub fn get_all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
         self.list.iter().filter(move |(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// The coding that may be taken off the content that they describe.
+    pub fn decodable(&self, stored: &Stored) -> Option<Coding> {
+        let lines = self.iter().filter(|(name, _)| **name == CONTENT_ENCODING);
+        let lines = lines.map(|(_, value)| value);
+        encoding::decodable(stored.status, stored.no_transform, lines)
     }
 
     /// Memory that the fields take, in bytes.
@@ -129,8 +139,10 @@ pub struct Entry {
     pub fields: Fields,
     /// The body as the origin sent it.
     pub identity: StoredBody,
-    /// The same gzipped by Larder, if it was asked for once.
-    pub gzip: Option<StoredBody>,
+    /// The same in the codings that Larder has made of it, each once.
+    pub coded: Box<[(Coding, StoredBody)]>,
+    /// The coding that the origin put on, where it may be taken off for who cannot take it.
+    pub decodes: Option<Coding>,
     /// True where Larder may code the body: by its type, its directives and its own coding.
     pub compressible: bool,
     /// Names the entry's segments.
@@ -141,49 +153,66 @@ pub struct Entry {
     checked: AtomicU64,
     /// When a client last forced a fetch or validation, in ms since the epoch; 0: never.
     forced: AtomicU64,
-    /// Somebody is making the missing coding.
-    coding: AtomicBool,
+    /// Codings that somebody is making, by the bit of their number.
+    making: AtomicU8,
+    /// Where on disk its copy was written, the smaller the older; [`Entry::NO_COPY`]: nowhere.
+    copied: AtomicU64,
 }
 
 impl Entry {
+    /// The position of an entry without a copy on disk that could grow old.
+    pub const NO_COPY: u64 = u64::MAX;
+
     /// A new entry, fetched when the purge log stood at `position`.
     pub fn new(stored: Stored, fields: Fields, identity: StoredBody, position: u64) -> Self {
+        let decodes = fields.decodable(&stored);
         Self {
             stored,
             fields,
             identity,
-            gzip: None,
+            coded: Box::default(),
+            decodes,
             compressible: false,
             id: [0; 16],
             position,
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(0),
-            coding: AtomicBool::new(false),
+            making: AtomicU8::new(0),
+            copied: AtomicU64::new(Self::NO_COPY),
         }
     }
 
     /// The same response with other metadata: after a validation, at log position `position`.
     #[must_use]
     pub fn refreshed(&self, stored: Stored, fields: Fields, position: u64) -> Self {
+        let decodes = fields.decodable(&stored);
         Self {
             stored,
             fields,
             identity: self.identity.clone(),
-            gzip: self.gzip.clone(),
+            coded: self.coded.clone(),
+            decodes,
             compressible: self.compressible,
             id: self.id,
             position,
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(self.forced.load(Ordering::Relaxed)),
-            coding: AtomicBool::new(false),
+            making: AtomicU8::new(0),
+            copied: AtomicU64::new(Self::NO_COPY),
         }
     }
 
-    /// The same response with a gzipped body beside the other.
+    /// The body that Larder has made in `coding`.
+    pub fn body_in(&self, coding: Coding) -> Option<&StoredBody> {
+        self.coded.iter().find(|(own, _)| *own == coding).map(|(_, body)| body)
+    }
+
+    /// The same response with a body in `coding` beside the others.
     #[must_use]
-    pub fn with_gzip(&self, gzip: StoredBody) -> Self {
+    pub fn with_coded(&self, coding: Coding, body: StoredBody) -> Self {
         let mut entry = self.refreshed(self.stored.clone(), self.fields.clone(), self.position);
-        entry.gzip = Some(gzip);
+        let others = self.coded.iter().filter(|(own, _)| *own != coding).cloned();
+        entry.coded = others.chain([(coding, body)]).collect();
         entry.checked.store(self.checked_to(), Ordering::Relaxed);
         entry
     }
@@ -209,17 +238,44 @@ impl Entry {
         self.forced.store(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// True for the first caller: it makes the missing coding. Others use what there is.
-    pub fn claim_coding(&self) -> bool {
-        !self.coding.swap(true, Ordering::Relaxed)
+    /// True for the first caller: it makes the missing body in `coding`. Others use what there is.
+    pub fn claim_coding(&self, coding: Coding) -> bool {
+        let bit = 1 << coding as u8;
+        self.making.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// A body of it lies in segments.
+    pub fn is_segmented(&self) -> bool {
+        let coded = self.coded.iter().map(|(_, body)| body);
+        std::iter::once(&self.identity)
+            .chain(coded)
+            .any(|body| matches!(body, StoredBody::Segmented { .. }))
+    }
+
+    /// Where on disk its copy was written.
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
+    }
+
+    /// Its copy on disk was written at `position`.
+    pub fn set_copied(&self, position: u64) {
+        self.copied.store(position, Ordering::Relaxed);
+    }
+
+    /// Takes the copy written at `position` off, to be written again: true for the first caller.
+    pub fn claim_copy(&self, position: u64) -> bool {
+        let (no_copy, order) = (Self::NO_COPY, Ordering::Relaxed);
+        self.copied.compare_exchange(position, no_copy, order, order).is_ok()
     }
 
     /// Memory that the entry takes, in bytes.
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.fields.weight()
+            + self.stored.groups.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
             + self.identity.weight()
-            + self.gzip.as_ref().map_or(0, StoredBody::weight)
+            + size_of_val(&*self.coded)
+            + self.coded.iter().map(|(_, body)| body.weight()).sum::<usize>()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use foyer::{Cache, CacheBuilder, CacheProperties, Event, EventListener, S3FifoConfig};
@@ -36,6 +37,8 @@ pub struct Memory {
     cache: Cache<Key, Slot, KeyedHasher, CacheProperties>,
     /// Nothing is kept at all.
     off: bool,
+    /// foyer goes on telling the first one.
+    capacity: Arc<AtomicU64>,
 }
 
 struct Evictions(Arc<Metrics>);
@@ -69,12 +72,17 @@ impl Memory {
             .with_weighter(|key: &Key, slot: &Slot| RECORD + key.0.len() + slot.weight())
             .with_event_listener(Arc::new(Evictions(metrics.clone())))
             .build();
-        Self { cache, off: capacity == 0 }
+        Self { cache, off: capacity == 0, capacity: Arc::new(AtomicU64::new(capacity)) }
     }
 
     /// What is stored under `key`.
     pub fn get(&self, key: &[u8]) -> Option<Slot> {
         self.cache.get(key).map(|entry| entry.value().clone())
+    }
+
+    /// Whether anything is stored under `key`; nobody is taken to have asked for it.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.cache.contains(key)
     }
 
     /// Stores `slot` under `key`, in place of what was there.
@@ -101,6 +109,18 @@ impl Memory {
 
     /// Bytes at most.
     pub fn capacity(&self) -> u64 {
-        if self.off { 0 } else { self.cache.capacity() as u64 }
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Changes the capacity, unless nothing is kept at all. Blocks while what is too much is
+    /// evicted.
+    pub fn resize(&self, capacity: u64) {
+        if self.off {
+            return;
+        }
+        match self.cache.resize(usize::try_from(capacity).unwrap_or(usize::MAX).max(1)) {
+            Ok(()) => self.capacity.store(capacity, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "the memory tier stays as large as it was"),
+        }
     }
 }

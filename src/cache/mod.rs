@@ -3,9 +3,11 @@
 //! - [`tiers`]: memory, then disk; what is found below is promoted. The door of this room.
 //! - [`entry`]: a stored response; [`codec`]: the same as bytes.
 //! - [`memory`] and [`disk`]: the tiers; [`hash`]: the keyed hasher of both.
+//! - [`budget`]: one budget of memory for all of them.
 //! - [`flight`]: one fetch per object, streamed to all who want it.
 //! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for.
 
+pub mod budget;
 pub mod codec;
 pub mod disk;
 pub mod entry;

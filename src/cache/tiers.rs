@@ -2,6 +2,12 @@
 //!
 //! A copy counts only if no purge is newer than its fetch (D7); that is decided here, once, for
 //! whatever tier it came from.
+//!
+//! - `hot`: what is asked for in memory is kept on disk, too.
+//! - `incomplete`: entries of which a part is missing.
+
+mod hot;
+mod incomplete;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +16,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
 use crate::cache::codec;
-use crate::cache::disk::{Disk, DiskState, OnDisk, Put};
+use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
+use crate::semantics::coding::Coding;
 use crate::semantics::{key, language, vary};
 
 /// What a lookup found.
@@ -42,12 +50,21 @@ pub struct Found {
 
 /// Which of an entry's bodies a segment belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Part {
     /// The body as the origin sent it.
-    Identity = 0,
-    /// The same gzipped.
-    Gzip = 1,
+    Identity,
+    /// The same as Larder has coded it.
+    Coded(Coding),
+}
+
+impl Part {
+    /// Its number in the keys of its segments.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Identity => 0,
+            Self::Coded(coding) => coding as u8,
+        }
+    }
 }
 
 /// Something that lookups find already and that the disk has yet to get.
@@ -79,18 +96,20 @@ pub struct Tiers {
     pub purges: PurgeLog,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
+    incomplete: Incomplete,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        Self { memory, disk, purges, variant_lists: tokio::sync::Mutex::default(), metrics }
+        let (variant_lists, incomplete) = Default::default();
+        Self { memory, disk, purges, variant_lists, incomplete, metrics }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
     pub fn peek(&self, primary: &[u8], request: &HeaderMap) -> Option<Found> {
-        match self.memory.get(primary)? {
+        let found = match self.memory.get(primary)? {
             Slot::Entry(entry) => self.checked(primary, entry, None),
             Slot::Variants(list) => {
                 let variant = variant_key(primary, &list.names, list.generation, request);
@@ -98,7 +117,11 @@ impl Tiers {
                 self.checked(&variant, entry, Some(variant.clone()))
             }
             Slot::Segment(_) => None,
+        }?;
+        if found.entry.copied() < self.disk.old_before() {
+            hot::keep(self, primary, &found);
         }
+        Some(found)
     }
 
     /// What is stored under `primary` for a request with the header fields `request`; `languages`:
@@ -146,16 +169,38 @@ impl Tiers {
         if !self.disk.may_contain(key) {
             return None;
         }
-        let slot = self.read(key).await?;
+        let changes = self.disk.changes(key);
+        let copy = self.disk.load(key, || self.memory.contains(key)).await;
+        // Whoever shared the read may have been faster.
+        if let Some(slot) = self.memory.get(key) {
+            return Some(slot);
+        }
+        let copy = copy?;
+        let slot = self.decode(key, &copy)?;
         self.memory.insert(Bytes::copy_from_slice(key), slot.clone());
+        // A newer copy may have come in meanwhile, and this one have taken its place in memory. Its
+        // record tells until it is on disk, and then there was a change: in this order.
+        let superseded = match &slot {
+            Slot::Entry(entry) => {
+                self.purges.verdict(key, entry.position, entry.checked_to()) == Verdict::Purged
+            }
+            Slot::Variants(_) | Slot::Segment(_) => false,
+        };
+        if superseded || self.disk.changes(key) != changes {
+            self.memory.remove(key);
+        }
         Some(slot)
     }
 
-    /// A slot from the disk; what does not decode counts as missing.
-    async fn read(&self, key: &[u8]) -> Option<Slot> {
-        let bytes = self.disk.load(key).await?;
-        match codec::decode(&bytes) {
-            Ok(slot) => Some(slot),
+    /// A slot as it lies on disk; what does not decode counts as missing.
+    fn decode(&self, key: &[u8], copy: &DiskCopy<'_>) -> Option<Slot> {
+        match codec::decode(&copy.value) {
+            Ok(slot) => {
+                if let Slot::Entry(entry) = &slot {
+                    entry.set_copied(copy.position);
+                }
+                Some(slot)
+            }
             Err(error) => {
                 tracing::debug!(%error, "a stored response was thrown away");
                 self.metrics.disk.corrupt.inc();
@@ -166,11 +211,16 @@ impl Tiers {
     }
 
     fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
+        if entry.is_segmented() && self.incomplete.contains(&entry.id) {
+            self.remove(key);
+            return None;
+        }
         let position = self.purges.position();
         if entry.checked_to() >= position {
             return Some(Found { entry, stale: false, variant });
         }
-        match self.purges.verdict(key, entry.position, entry.checked_to()) {
+        let base = entry.position.max(entry.checked_to());
+        match self.verdict(key, &entry, base) {
             Verdict::Valid => {
                 entry.set_checked(position);
                 Some(Found { entry, stale: false, variant })
@@ -185,6 +235,22 @@ impl Tiers {
         }
     }
 
+    /// What the purge log says of `entry` under `key`, which was fetched or checked last at `base`.
+    fn verdict(&self, key: &[u8], entry: &Entry, base: u64) -> Verdict {
+        match self.purges.verdict(key, entry.position, base) {
+            Verdict::Purged => Verdict::Purged,
+            _ if self.is_void(key, entry, base) => Verdict::Purged,
+            verdict => verdict,
+        }
+    }
+
+    /// A group that `entry` belongs to was made void after `base` (RFC 9875).
+    fn is_void(&self, key: &[u8], entry: &Entry, base: u64) -> bool {
+        let groups = &entry.stored.groups;
+        !groups.is_empty()
+            && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
+    }
+
     /// Takes `entry` in under `key`: from now on lookups find it. Gives it back where a purge is
     /// newer than its fetch. What is returned beside it goes to [`Self::write_behind`].
     pub fn admit(&self, key: Bytes, mut entry: Entry) -> Result<(Arc<Entry>, ToDisk), Arc<Entry>> {
@@ -194,13 +260,15 @@ impl Tiers {
             // The copy on disk must not come back after a kill, so its key goes into the log
             // before the new copy is used.
             let logged = self.purges.supersede(&key);
-            if self.purges.admits(&logged, entry.position) != Verdict::Valid {
+            if self.purges.admits(&logged, entry.position) != Verdict::Valid
+                || self.is_void(&key, &entry, entry.position)
+            {
                 return Err(Arc::new(entry));
             }
             entry.position = logged.position();
             entry.set_checked(logged.position());
             ticket = Some(logged);
-        } else if self.purges.verdict(&key, entry.position, entry.position) != Verdict::Valid {
+        } else if self.verdict(&key, &entry, entry.position) != Verdict::Valid {
             return Err(Arc::new(entry));
         }
         let entry = Arc::new(entry);
@@ -249,15 +317,7 @@ impl Tiers {
     /// `store_wait`; past that it stays in memory only.
     pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
         for ToDisk { key, slot, ticket } in to_disk {
-            let purges = self.purges.clone();
-            let on_disk = ticket.map(|ticket| {
-                let retire = move |written: bool| {
-                    if written {
-                        purges.retire(ticket);
-                    }
-                };
-                Box::new(retire) as OnDisk
-            });
+            let on_disk = hot::on_disk(self, &slot, ticket);
             self.write(key, &slot, on_disk).await;
         }
     }
@@ -270,6 +330,12 @@ impl Tiers {
             Ok(bytes) => self.disk.put(key, bytes, on_disk).await == Put::Queued,
             Err(_) => false,
         }
+    }
+
+    /// A segment of the entry `id` is in no tier any more: the next request for it is a miss. (What
+    /// is under way breaks off; whoever can get the segment elsewhere need not say so.)
+    pub fn lost_part(&self, id: &EntryId) {
+        self.incomplete.insert(id);
     }
 
     /// Forgets what lies at `key`.
@@ -294,6 +360,11 @@ impl Tiers {
         self.remove(url);
     }
 
+    /// The same of all that belongs to the group `name` on the origin of `primary` (RFC 9875).
+    pub fn invalidate_group(&self, primary: &[u8], name: &str) {
+        self.purges.invalidate(&key::group(primary, name));
+    }
+
     /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.
     pub async fn store_segment(
         &self,
@@ -303,7 +374,7 @@ impl Tiers {
         bytes: Bytes,
         in_memory: bool,
     ) -> bool {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         let slot = Slot::Segment(bytes);
         if in_memory {
             self.memory.insert(key.clone(), slot.clone());
@@ -319,11 +390,12 @@ impl Tiers {
         index: u32,
         in_memory: bool,
     ) -> Option<Bytes> {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }
-        let Some(Slot::Segment(bytes)) = self.read(&key).await else { return None };
+        let copy = self.disk.load(&key, || false).await?;
+        let Some(Slot::Segment(bytes)) = self.decode(&key, &copy) else { return None };
         if in_memory {
             self.memory.insert(key, Slot::Segment(bytes.clone()));
         }
@@ -343,7 +415,7 @@ impl Tiers {
 
     /// True where a body of `len` bytes can be kept whole.
     pub fn can_keep(&self, len: u64) -> bool {
-        self.has_disk() || len <= self.memory_object_max().max(self.memory.capacity() / 8)
+        self.has_disk() || len <= self.memory.capacity() / 4
     }
 
     /// Ends the disk tier within `deadline`; nothing is looked up or stored any more.
@@ -363,3 +435,6 @@ pub fn variant_key(
     vary::selecting_values(names, request, &mut values);
     key::variant(primary, generation, &values)
 }
+
+#[cfg(test)]
+mod tests;

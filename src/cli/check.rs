@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::{complain, refused, say};
+use crate::config::memory::MemoryPlan;
 use crate::config::{self, Flags, Sources, effective, machine};
 
 /// Prints the effective configuration (standard output) and what is wrong or odd (standard
@@ -20,5 +21,9 @@ pub fn check(flags: Flags) -> ExitCode {
         complain(format_args!("warning: {warning}"));
     }
     say(effective::render(&loaded).trim_end());
+    say("");
+    for line in MemoryPlan::of(&loaded.snapshot).lines() {
+        say(format_args!("# {line}"));
+    }
     ExitCode::SUCCESS
 }

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin;
+use crate::cache::budget::Budget;
 use crate::cli::complain;
 use crate::cli::control::Office;
 use crate::cli::rooms::{self, Rooms};
@@ -20,6 +21,7 @@ use crate::observe::events::Events;
 use crate::observe::metrics::Metrics;
 use crate::proxy::body::Body;
 use crate::proxy::conn::Conn;
+use crate::proxy::reply::Reply;
 use crate::proxy::service;
 use crate::proxy::worker::Worker;
 use crate::server::{self, Listeners, Serve, Workers};
@@ -79,6 +81,7 @@ fn serve(loaded: Loaded) -> Result<(), String> {
     let workers = start_workers(listeners, &rooms)?;
     let office = Arc::new(Office::new(live.clone(), metrics.clone(), rooms.clone()));
     follow_changes(back_room.handle(), &live, events, log.clone(), office.clone());
+    share_memory(back_room.handle(), rooms.budget.clone());
     let admin =
         admin::serve(bound, back_room.handle(), office.clone(), settings(&live), metrics.clone())
             .map_err(|error| chain(&error))?;
@@ -171,6 +174,17 @@ fn follow_changes(
     });
 }
 
+/// Gives the memory tier what the others leave, about once a second.
+fn share_memory(handle: &Handle, budget: Arc<Budget>) {
+    handle.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let budget = budget.clone();
+            let _ = tokio::task::spawn_blocking(move || budget.rebalance()).await;
+        }
+    });
+}
+
 /// A connection takes a descriptor, a miss another; the store has one open file a block.
 fn warn_of_descriptors(connections: usize, limit: Option<u64>) {
     let Some(limit) = limit else { return };
@@ -215,11 +229,7 @@ struct Service(Arc<Worker>);
 impl Serve for Service {
     type Body = Body;
 
-    fn call(
-        &self,
-        conn: &Arc<Conn>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Body>> + Send {
+    fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Body> {
         service::call(&self.0, conn, request)
     }
 }

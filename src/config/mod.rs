@@ -6,6 +6,7 @@
 //! - [`load`]: file, environment and flags laid over each other; every mistake in one run.
 //!   (`document` walks the file.)
 //! - [`machine`]: what defaults follow from.
+//! - [`memory`]: how the one budget of memory is shared out.
 //! - [`validate`]: bounds, defaults and what follows from the machine.
 //! - [`snapshot`]: the result: immutable, what the rest of the house reads.
 //! - [`effective`]: a snapshot as a list of keys, for `larder check` and for diffs.
@@ -21,6 +22,7 @@ pub mod file;
 pub mod live;
 pub mod load;
 pub mod machine;
+pub mod memory;
 pub mod mistake;
 pub mod snapshot;
 pub mod validate;

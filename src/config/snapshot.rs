@@ -116,8 +116,11 @@ pub struct Cache {
     pub dir: Option<PathBuf>,
     /// True where the user named `dir` (its failure is louder then).
     pub dir_is_explicit: bool,
-    /// Bytes of the memory tier; 0: off. Resolved from `auto`. Change: restart.
+    /// Bytes of memory for all that grows with use, resolved from `auto`; 0: no memory tier.
+    /// Change: restart.
     pub memory: u64,
+    /// What is shared out (see `config::memory`): the same, or that of `auto` where it is 0.
+    pub memory_budget: u64,
     /// Bytes of the disk tier; 0: off. Change: restart.
     pub disk: u64,
     /// foyer's block size in bytes. Change: restart.

@@ -189,6 +189,21 @@ fn cache(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
         }
         Ok(())
     })?;
+    let parts = metrics.budget();
+    let help = "Bytes of memory that a part of the budget may take";
+    out.family("larder_memory_budget", help, bytes, MetricType::Gauge, |family| {
+        for part in &parts {
+            gauge(part.planned).encode(family.encode_family(&[("part", part.name)])?)?;
+        }
+        Ok(())
+    })?;
+    let help = "Bytes of memory that a part of the budget takes";
+    out.family("larder_memory_used", help, bytes, MetricType::Gauge, |family| {
+        for part in &parts {
+            gauge(part.used).encode(family.encode_family(&[("part", part.name)])?)?;
+        }
+        Ok(())
+    })?;
     let cache = &metrics.cache;
     for (name, help, count) in [
         ("larder_cache_stored", "Responses stored", &cache.stored),
@@ -219,19 +234,36 @@ fn disk(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     for (name, help, count) in [
         ("larder_disk_hits", "Lookups answered by the disk tier", &disk.hits),
         ("larder_disk_misses", "Lookups that the disk tier could not answer", &disk.misses),
+        (
+            "larder_disk_reads",
+            "Lookups that read the disk, one for all who wait for it",
+            &disk.reads,
+        ),
         ("larder_disk_written", "Entries known to be on disk since the start", &disk.written),
         ("larder_disk_corrupt", "Entries whose bytes did not check out", &disk.corrupt),
+        (
+            "larder_disk_rewritten",
+            "Entries written again because they are asked for and their place is soon reused",
+            &disk.rewritten,
+        ),
+        (
+            "larder_disk_emptied_blocks",
+            "Blocks emptied early because memory has no room to index more entries",
+            &disk.emptied,
+        ),
         ("larder_disk_failures", "Times the disk tier was taken out", &disk.failures),
     ] {
         out.counter(name, help, count.get())?;
     }
     let help = "Entries not written to disk, by reason";
     out.family("larder_disk_drops", help, None, MetricType::Counter, |family| {
-        for (reason, count) in
-            [("behind", &disk.dropped_behind), ("too_large", &disk.dropped_too_large)]
-        {
+        for (reason, count) in [
+            ("behind", disk.dropped_behind.get()),
+            ("too_large", disk.dropped_too_large.get()),
+            ("overflow", disk.overflows()),
+        ] {
             let labels = [("reason", reason)];
-            ConstCounter::new(count.get()).encode(family.encode_family(&labels)?)?;
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     })?;
@@ -242,8 +274,23 @@ fn disk(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
         }
         Ok(())
     })?;
+    let help = "Operations on the disk tier's files";
+    out.family("larder_disk_io", help, None, MetricType::Counter, |family| {
+        for (op, count) in [("read", &disk.io_reads), ("write", &disk.io_writes)] {
+            ConstCounter::new(count.get()).encode(family.encode_family(&[("op", op)])?)?;
+        }
+        Ok(())
+    })?;
+    let help = "Bytes read from and written to the disk tier's files, whole pages";
+    let bytes = Some(&Unit::Bytes);
+    out.family("larder_disk_io", help, bytes, MetricType::Counter, |family| {
+        for (op, count) in [("read", &disk.io_read_bytes), ("write", &disk.io_write_bytes)] {
+            ConstCounter::new(count.get()).encode(family.encode_family(&[("op", op)])?)?;
+        }
+        Ok(())
+    })?;
     out.gauge("larder_disk_ready", "1 while the disk tier serves", disk.ready.get())?;
-    let (help, bytes) = ("Bytes that wait to be written to disk", Some(&Unit::Bytes));
+    let help = "Bytes that wait to be written to disk";
     out.gauge_of("larder_disk_pending", help, bytes, disk.pending_bytes.get())
 }
 

@@ -139,6 +139,23 @@ pub trait TierView: Send + Sync {
     fn objects(&self) -> u64;
 }
 
+/// A part of the budget of memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may take.
+    pub planned: u64,
+    /// What it takes; for the index and connections, planned sizes of what there is.
+    pub used: u64,
+}
+
+/// The budget of memory as a scrape looks at it. Called from the back room.
+pub trait BudgetView: Send + Sync {
+    /// All parts.
+    fn parts(&self) -> Vec<Part>;
+}
+
 /// What the disk tier counts.
 #[derive(Debug, Default)]
 pub struct DiskCounts {
@@ -152,8 +169,25 @@ pub struct DiskCounts {
     pub dropped_behind: Count,
     /// Entries that could never fit (too large for a block).
     pub dropped_too_large: Count,
-    /// Entries that foyer dropped although our bounds should keep it from that.
-    pub dropped_overflow: Count,
+    /// Entries that foyer dropped although our bounds should keep it from that: those that did
+    /// not fit its buffer.
+    pub overflow_buffer: Count,
+    /// And those that did not fit its queue.
+    pub overflow_channel: Count,
+    /// Lookups that read the disk; those that waited for another's read are none.
+    pub reads: Count,
+    /// Read operations on the files, of lookups and of eviction.
+    pub io_reads: Count,
+    /// Write operations on the files.
+    pub io_writes: Count,
+    /// Bytes read from the files, whole pages.
+    pub io_read_bytes: Count,
+    /// Bytes written to the files, index pages included.
+    pub io_write_bytes: Count,
+    /// Entries written again because they were asked for in the older half of the disk.
+    pub rewritten: Count,
+    /// Blocks emptied early because there were more entries than memory has room to index.
+    pub emptied: Count,
     /// Failed reads of the disk.
     pub read_errors: Count,
     /// Failed writes to the disk.
@@ -166,6 +200,13 @@ pub struct DiskCounts {
     pub ready: Level,
     /// Bytes that wait to be written.
     pub pending_bytes: Level,
+}
+
+impl DiskCounts {
+    /// Entries that foyer dropped.
+    pub fn overflows(&self) -> u64 {
+        self.overflow_buffer.get() + self.overflow_channel.get()
+    }
 }
 
 /// What the cache as a whole counts.
@@ -250,6 +291,7 @@ pub struct Metrics {
     /// One a worker; empty only in `Metrics::default()`, which then counts no requests.
     shards: Box<[Shard]>,
     tiers: RwLock<Vec<(&'static str, Arc<dyn TierView>)>>,
+    budget: RwLock<Option<Arc<dyn BudgetView>>>,
     foreign: RwLock<Registry>,
 }
 
@@ -275,7 +317,7 @@ impl Metrics {
     pub fn record(&self, worker: usize, record: &Record) {
         let Some(shard) = self.shard(worker) else { return };
         let outcome = record.decision.outcome as usize;
-        let method = method_index(&record.head.method);
+        let method = method_index(&record.method);
         let series = series_index(method, class_index(record.status), outcome);
         if let Some(count) = shard.requests.get(series) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -336,6 +378,17 @@ impl Metrics {
     /// The tiers shown, by label.
     pub fn tiers(&self) -> Vec<(&'static str, Arc<dyn TierView>)> {
         self.tiers.read().clone()
+    }
+
+    /// Shows the budget of memory.
+    pub fn show_budget(&self, view: Arc<dyn BudgetView>) {
+        *self.budget.write() = Some(view);
+    }
+
+    /// The parts of the budget of memory; none while there is none to be shown.
+    pub fn budget(&self) -> Vec<Part> {
+        let view = self.budget.read().clone();
+        view.map_or_else(Vec::new, |view| view.parts())
     }
 
     /// Lets a library register metrics of its own; they follow ours in the exposition.
@@ -417,22 +470,18 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::noted::Noted;
     use crate::observe::record::Record;
     use crate::semantics::decision::Decision;
 
     fn record(method: &str, status: u16, outcome: Outcome, bytes: (u64, u64)) -> Record {
-        let request = http::Request::builder().method(method).uri("/a").body(()).unwrap();
         Record {
-            head: request.into_parts().0,
-            peer: None,
             status,
             decision: Decision::new(outcome),
             bytes_in: bytes.0,
             bytes_out: bytes.1,
             duration_ns: 40_000,
-            origin_ns: 0,
-            coding: None,
-            aborted: false,
+            ..Record::new(Noted::default(), method.parse().unwrap())
         }
     }
 

@@ -22,7 +22,8 @@ use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Failure};
-use crate::semantics::{headers, key, storable, vary, withheld};
+use crate::semantics::storable::NoStore;
+use crate::semantics::{guard, headers, key, storable, vary, withheld};
 use crate::upstream::RequestBody;
 
 /// What is wanted of the origin, and why.
@@ -104,9 +105,11 @@ async fn lead_or_follow(
     let house = &worker.house;
     let max_wait = ask.view.snapshot.cache.max_wait;
     let mut known = house.uncacheable.get(primary, clock::now());
+    let mut failed_before = false;
     for leg in 0..=MAX_LEGS {
-        // What is not shared anyway is not waited for.
-        let alone = leg == MAX_LEGS || known.is_some() || ask.asked.authorised;
+        // What is not shared anyway is not waited for, and a HEAD's answer is nobody else's.
+        let alone =
+            leg == MAX_LEGS || known.is_some() || ask.asked.authorised || ask.asked.is_head();
         let joined = if alone {
             let (fill, flight) = house.flights.solo();
             Joined::Leader(fill, flight)
@@ -116,7 +119,7 @@ async fn lead_or_follow(
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
                 let relay = Relay::open(worker, ask).await;
-                let private = launch(worker, ask, primary, &wanted, fill, relay);
+                let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
             }
             Joined::Follower(flight) => {
@@ -130,14 +133,19 @@ async fn lead_or_follow(
             flight.head().await
         };
         match head {
-            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed)? {
-                Used::Answer(answer) => return Ok(*answer),
-                Used::OtherVariant(names, generation) => {
+            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed) {
+                // One of those who waited asks for all: what the leader sent may be the reason.
+                Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
+                    failed_before = true;
+                }
+                Err(error) => return Err(error),
+                Ok(Used::Answer(answer)) => return Ok(*answer),
+                Ok(Used::OtherVariant(names, generation)) => {
                     wanted.varies = Some((names, generation));
                     wanted.stale = None;
                     wanted.fwd = Fwd::VaryMiss;
                 }
-                Used::AskAgain => match receive(private.take()).await {
+                Ok(Used::AskAgain) => match receive(private.take()).await {
                     Some(private) => return Ok(passed(ask, private, &wanted)),
                     None => known = Some("origin-error"),
                 },
@@ -180,16 +188,17 @@ fn launch(
     primary: &[u8],
     wanted: &Wanted,
     fill: Fill<Shared>,
-    relay: Option<Relay>,
+    relay: Option<&Relay>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
     let via = &worker.house.via;
     let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
     let build = |stored| {
         let fields = forward::fields_to_fill(ask, via, stored);
-        let mut request = forward::request(ask, Method::GET, fields, RequestBody::Empty);
-        if let Some(relay) = relay.clone() {
-            relay.attach(&mut request);
+        let method = if ask.asked.is_head() { Method::HEAD } else { Method::GET };
+        let mut request = forward::request(ask, method, fields, RequestBody::Empty);
+        if let Some(relay) = relay {
+            relay.clone().attach(&mut request);
         }
         request
     };
@@ -216,7 +225,7 @@ fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
         forced: false,
-        gzip: ask.takes_gzip(),
+        coding: ask.coding(|_| true),
         origin_codes: false,
         stale: None,
     }
@@ -243,12 +252,21 @@ pub async fn answer_post(
         answer.asked_at,
         at,
     );
+    let request = &ask.head.headers;
+    let asked = storable::as_get(&ask.asked);
+    let judged = judged.and_then(|stored| {
+        if ask.view.unkeyed.are_in(request) {
+            return Err(NoStore::OddRequest); // a GET's would have been dropped
+        }
+        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
+        Ok(stored)
+    });
     let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
     let Ok(stored) = judged else {
         answer.response.headers_mut().extend(withheld);
         return Ok(respond::from_origin(ask, answer, decision));
     };
-    let plan = Plan { asked: storable::as_get(&ask.asked), ..plan(worker, ask, primary) };
+    let plan = Plan { asked, ..plan(worker, ask, primary) };
     let (fill, flight) = worker.house.flights.solo();
     let (tell, private) = oneshot::channel();
     tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
@@ -290,10 +308,10 @@ fn use_shared(
             let answer = respond::from_filling(ask, tiers, filling, decision, now);
             with(answer, &filling.withheld, collapsed)
         }
-        Shared::Validated { entry, withheld } => {
+        Shared::Validated { entry, status, withheld } => {
             let mut decision = wanted.decision(Outcome::Revalidated);
             decision.collapsed = collapsed;
-            decision.fwd_status = Some(304);
+            decision.fwd_status = Some(*status);
             with(respond::from_entry(ask, tiers, entry, decision, now), withheld, collapsed)
         }
         Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {

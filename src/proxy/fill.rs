@@ -20,6 +20,7 @@ use crate::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
+use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
 use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
@@ -36,7 +37,9 @@ pub enum Shared {
     Validated {
         /// What is stored now.
         entry: Arc<Entry>,
-        /// Fields of the origin's 304 for the leader alone.
+        /// How the origin said so: 304, or 200 to a HEAD.
+        status: u16,
+        /// Fields of the origin's answer for the leader alone.
         withheld: HeaderMap,
     },
     /// The origin answered with an error status: stale content if that is allowed, else each
@@ -60,8 +63,8 @@ pub struct Filling {
     pub compressible: bool,
     /// The body as the origin sends it.
     pub identity: Arc<Stream>,
-    /// The same gzipped, if the leader's client takes it.
-    pub gzip: Option<Arc<Stream>>,
+    /// The same in the coding that the leader's client gets, if there is one.
+    pub coded: Option<(Coding, Arc<Stream>)>,
     /// Names the segments.
     pub id: EntryId,
     /// The body is stored in segments as it arrives.
@@ -115,8 +118,8 @@ pub struct Plan {
     pub request_fields: HeaderMap,
     /// A client's own directives forced this fetch.
     pub forced: bool,
-    /// The leader's client takes gzip.
-    pub gzip: bool,
+    /// What the leader's client gets where Larder makes it.
+    pub coding: Option<Coding>,
     /// The origin has answered for this URL in codings of its own.
     pub origin_codes: bool,
     /// The stored response that is validated.
@@ -151,12 +154,18 @@ pub async fn run(
         let at = clock::now();
         headers::receive(response.headers_mut(), at);
         let arrived = Arrived { response, asked_at, at, origin_ns, position };
-        if let (StatusCode::NOT_MODIFIED, Some(stale)) = (arrived.response.status(), &plan.stale) {
+        let status = arrived.response.status();
+        let validates = status == StatusCode::NOT_MODIFIED
+            || (status == StatusCode::OK && plan.asked.is_head()); // RFC 9111 §4.3.5
+        if let (true, Some(stale)) = (validates, &plan.stale) {
             if validated(&plan, &fill, &arrived, stale).await {
                 return;
             }
-            // The origin validated something that is not stored here: ask for the whole.
-            if let Some(again) = unconditional.take() {
+            if status == StatusCode::OK {
+                // The origin has something else by now.
+                house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
+            } else if let Some(again) = unconditional.take() {
+                // It validated something that is not stored here: ask for the whole.
                 request = again;
                 continue;
             }
@@ -198,19 +207,26 @@ struct Arrived {
     position: u64,
 }
 
-/// A 304 for `stale`: refreshes what is stored. False where it is about something else.
+/// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
+/// else.
 async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
     let update = arrived.response.headers();
     let entry = &stale.entry;
     let held = entry.fields.to_map(8);
-    if !validation::matches_304(&held, update) {
+    let status = arrived.response.status();
+    let matches = match status {
+        StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
+        _ => validation::matches_head(&held, entry.identity.len(), update),
+    };
+    if !matches {
         return false;
     }
     let mut merged = validation::merge_304(&held, update);
     guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
     let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
     let tell = |entry: Arc<Entry>| {
-        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, withheld })));
+        let status = status.as_u16();
+        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
     };
     let refreshed = storable::refreshed(
         &entry.stored,
@@ -345,7 +361,8 @@ impl Arrived {
 /// Larder answers for Accept-Encoding itself where it makes the codings, unless the origin makes
 /// some of this URL's.
 fn negotiates(plan: &Plan, compressible: bool) -> bool {
-    compressible && plan.view.gzip && !plan.origin_codes
+    let makes = !plan.view.snapshot.compression.codings.is_empty();
+    compressible && makes && !plan.origin_codes
 }
 
 /// By what the response was selected.
@@ -388,10 +405,8 @@ async fn fill_body(
     }
     let len = body.size_hint().exact();
     let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
-    let coded = plan.gzip
-        && plan.view.gzip
-        && compressible
-        && len.is_none_or(|len| len >= snapshot.compression.min_size);
+    let worth_it = compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
+    let coding = plan.coding.filter(|_| worth_it);
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
@@ -401,8 +416,8 @@ async fn fill_body(
         stored,
         len,
         compressible,
-        identity: Stream::new(window, true),
-        gzip: coded.then(|| Stream::new(window, true)),
+        identity: fill.stream(window, true),
+        coded: coding.map(|coding| (coding, fill.stream(window, true))),
         id: entry_id(),
         segmented,
         varies: varies(plan, &origin_fields, compressible),
@@ -430,14 +445,14 @@ async fn fill_body(
 
 impl Filling {
     fn end(&self, end: &End) {
-        if let Some(gzip) = &self.gzip {
-            gzip.end(end.clone());
+        if let Some((_, coded)) = &self.coded {
+            coded.end(end.clone());
         }
         self.identity.end(end.clone());
     }
 
     pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.gzip.as_ref().map_or(0, |gzip| gzip.readers())
+        self.identity.readers() + self.coded.as_ref().map_or(0, |(_, coded)| coded.readers())
     }
 }
 

@@ -56,6 +56,13 @@ impl SegmentReader {
         )
     }
 
+    /// The end of this message, and of the entry.
+    fn gone(&mut self) -> SegmentGone {
+        self.tiers.lost_part(&self.extent.id);
+        self.extent.from = self.extent.to;
+        SegmentGone
+    }
+
     /// Bytes that are still to come.
     pub fn remaining(&self) -> u64 {
         self.extent.to.saturating_sub(self.extent.from)
@@ -80,15 +87,13 @@ impl SegmentReader {
             self.read = Some(read);
         }
         let Some(bytes) = ready!(polled) else {
-            self.extent.from = self.extent.to;
-            return Poll::Ready(Some(Err(SegmentGone)));
+            return Poll::Ready(Some(Err(self.gone())));
         };
         let skip = self.extent.from % size;
         let end = (self.remaining() + skip).min(bytes.len() as u64);
         // The last segment may be short; any other that is has been damaged.
         if end <= skip || (end < size && self.extent.from - skip + end < self.extent.to) {
-            self.extent.from = self.extent.to;
-            return Poll::Ready(Some(Err(SegmentGone)));
+            return Poll::Ready(Some(Err(self.gone())));
         }
         let range = usize::try_from(skip).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
         self.extent.from += end - skip;

@@ -70,7 +70,7 @@ pub fn primary(
     }
     out.extend_from_slice(path_and_query.as_bytes());
     if let Some(host) = forwarded_host.map(|host| without_default_port(scheme, host))
-        && !host.eq_ignore_ascii_case(authority)
+        && !same(host, authority)
     {
         out.extend_from_slice(b"\0h");
         push_lower(host, out);
@@ -82,10 +82,17 @@ pub fn without_default_port(scheme: Scheme, authority: &str) -> &str {
     authority.strip_suffix(scheme.default_port()).unwrap_or(authority)
 }
 
+/// Equal but for letter case; nearly always to the letter.
+fn same(one: &str, other: &str) -> bool {
+    one == other || one.eq_ignore_ascii_case(other)
+}
+
 fn push_lower(text: &str, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(text.as_bytes());
-    if let Some(written) = out.get_mut(start..) {
+    if text.bytes().any(|b| b.is_ascii_uppercase())
+        && let Some(written) = out.get_mut(start..)
+    {
         written.make_ascii_lowercase();
     }
 }
@@ -104,6 +111,15 @@ pub fn path(key: &[u8]) -> &[u8] {
     let target = memchr::memchr(b'/', rest).and_then(|at| rest.get(at..)).unwrap_or_default();
     let end = memchr::memchr(b'?', target).unwrap_or(target.len());
     target.get(..end).unwrap_or_default()
+}
+
+/// The name of a cache group on the origin of `key` (RFC 9875), which is no URL's.
+pub fn group(key: &[u8], name: &str) -> Vec<u8> {
+    let url = url_part(key);
+    let authority = memchr::memmem::find(url, b"://").map_or(0, |colon| colon + 3);
+    let rest = url.get(authority..).unwrap_or_default();
+    let end = authority + memchr::memchr(b'/', rest).unwrap_or(rest.len());
+    [url.get(..end).unwrap_or_default(), b"\0g", name.as_bytes()].concat()
 }
 
 /// The key of one variant of `primary`: with the generation of its list of selecting fields and
@@ -174,6 +190,13 @@ mod tests {
             assert_eq!(super::path(&with_host), want.as_bytes());
         }
         assert_eq!(super::path(&segment(&[1; 16], 0, 3)), b"");
+    }
+
+    #[test]
+    fn groups_are_of_an_origin() {
+        let with_host = key(Https, "a.org:81", "/x//y?z", Some("b.org"));
+        assert_eq!(group(&with_host, "n"), b"https://a.org:81\0gn");
+        assert_eq!(url_part(&group(&with_host, "n")), b"https://a.org:81");
     }
 
     proptest! {

@@ -52,6 +52,27 @@ fn a_hundred_requests_for_one_slow_object_reach_the_origin_once() {
 }
 
 #[test]
+fn a_hundred_requests_for_what_is_only_on_disk_read_it_once() {
+    let body = noise(100_000, 2);
+    let sent = body.clone();
+    let mut origin = Origin::new(move |_, reply| reply.ok(&["cache-control: max-age=600"], &sent));
+    let larder = Setup::new(&origin.url()).workers(2).start_with_disk();
+    for n in 0..5 {
+        larder.get(&format!("/{n}")).expect(200);
+    }
+    let larder = larder.restart();
+    origin.stop();
+    for n in 0..5 {
+        let mut clients: Vec<_> = (0..100).map(|_| larder.connect()).collect();
+        for client in &mut clients {
+            client.send(Ask::get(&format!("/{n}")).bytes());
+        }
+        assert!(answers(clients).iter().all(|answer| answer.was_hit() && answer.body == body));
+        assert_eq!(larder.metrics().count("larder_disk_reads_total", &[]), n + 1);
+    }
+}
+
+#[test]
 fn followers_say_that_they_waited() {
     let gate = Gate::default();
     let held = gate.clone();

@@ -17,14 +17,18 @@
 mod support;
 
 mod admin;
+mod budget;
 mod caching;
 mod cli;
+mod codings;
 mod collapse;
 mod compression;
 mod deception;
+mod decoding;
 mod denial;
 mod directives;
 mod drain;
+mod early;
 mod events;
 mod expect;
 mod forwarded;

@@ -155,6 +155,78 @@ fn a_disk_that_wrapped_round_twice_keeps_the_newest() {
     kept(&larder, 0..OBJECTS - 2000);
 }
 
+/// Only hits in memory, which do not look at the disk: its copies must not age away all the same.
+#[test]
+fn what_is_asked_for_outlives_a_disk_that_wraps_twice_and_kill_9() {
+    const OBJECTS: usize = 10_000; // of a page of disk each, of 4,096
+    let mut origin = Origin::new(|seen, reply| match seen.path() {
+        "/varied" => {
+            let body = format!("for {}", seen.header("x-a").unwrap_or_default());
+            reply.ok(&["cache-control: max-age=6000", "vary: X-A"], body);
+        }
+        path => reply.ok(STORED, noise(1000, path.len() as u64)),
+    });
+    let setup = Setup::new(&origin.url())
+        .env("LARDER_CACHE__DISK", "16MiB")
+        .env("LARDER_CACHE__MEMORY", "8MiB");
+    let larder = setup.start_with_disk();
+    let mut client = larder.connect();
+    let varied = Ask::get("/varied").with("X-A", "1");
+    for ask in [&Ask::get("/hot"), &varied, &Ask::get("/cold")] {
+        client.ask(ask).expect(200);
+    }
+    for n in 0..OBJECTS {
+        client.ask(&Ask::get(&format!("/{n}"))).expect(200);
+        if n % 50 == 0 {
+            assert!(client.ask(&Ask::get("/hot")).was_hit(), "{n}");
+            assert!(client.ask(&varied).was_hit(), "{n}");
+        }
+    }
+    let metrics = larder.metrics();
+    assert_eq!(metrics.count("larder_disk_reads_total", &[]), 0);
+    let rewritten = metrics.count("larder_disk_rewritten_total", &[]);
+    assert!((6..60).contains(&rewritten), "{rewritten} of {OBJECTS}");
+    await_writer(&larder, OBJECTS as u64);
+    let larder = larder.kill_and_restart();
+    origin.stop();
+    assert!(larder.get("/hot").was_hit());
+    assert_eq!(larder.ask(&varied).expect(200).text(), "for 1");
+    assert!(!larder.get("/cold").was_hit());
+}
+
+/// Reading everything on a full disk once must not write it again.
+#[test]
+fn a_scan_of_a_full_disk_writes_next_to_nothing() {
+    const OBJECTS: usize = 6_000;
+    let mut origin = numbered();
+    let setup = Setup::new(&origin.url())
+        .env("LARDER_CACHE__DISK", "16MiB")
+        .env("LARDER_CACHE__MEMORY", "4MiB");
+    let larder = setup.start_with_disk();
+    fetch_all(&larder, OBJECTS, 2);
+    await_writer(&larder, OBJECTS as u64);
+    let written = |larder: &Larder| {
+        let metrics = larder.metrics();
+        let rewritten = metrics.count("larder_disk_rewritten_total", &[]);
+        (rewritten, metrics.count("larder_disk_io_bytes_total", &[("op", "write")]))
+    };
+    let before = written(&larder);
+    origin.stop();
+    // Right away, with all that may be written again to be spent, and after a restart.
+    let there = kept(&larder, 0..OBJECTS) as u64;
+    eventually("the writer to be done", SOON, || {
+        larder.metrics().count("larder_disk_pending_bytes", &[]) == 0
+    });
+    let after = written(&larder);
+    println!("{there} there; rewritten, bytes written: {before:?}, then {after:?}");
+    assert!(there > 2500, "{there}");
+    assert!((after.0 - before.0) * 50 <= there, "rewritten: {before:?}, then {after:?}");
+    assert!(after.1 - before.1 <= (16 << 20) / 50, "written: {before:?}, then {after:?}");
+    let larder = larder.restart();
+    assert!(kept(&larder, 0..OBJECTS) > 2500);
+    assert_eq!(written(&larder), (0, 0));
+}
+
 /// An origin whose every answer is a new version, fresh for long.
 fn versions() -> (Origin, Arc<AtomicUsize>) {
     let version = Arc::new(AtomicUsize::new(0));
@@ -222,6 +294,29 @@ fn damaged_files_are_never_served() {
     within(SOON, || larder.admin_get("/readyz").text().contains("disk=ready"));
     origin.stop();
     kept(&larder, 0..500);
+}
+
+#[test]
+fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
+    let body = noise(3 << 20, 40);
+    let sent = body.clone();
+    let origin = Origin::new(move |_, reply| reply.ok(STORED, &sent));
+    let setup = Setup::new(&origin.url()).env("LARDER_CACHE__MEMORY", "8MiB");
+    let larder = setup.start_with_disk();
+    larder.get("/large").expect(200);
+    eventually("all of it on disk", SOON, || {
+        larder.on_disk() >= 2 && larder.metrics().count("larder_disk_pending_bytes", &[]) == 0
+    });
+    assert!(larder.get("/large").was_hit());
+    assert!(damage(&setup.cache_dir()) > 1000);
+    let broken = larder.get("/large");
+    assert!(!broken.is_whole(), "{:?}", broken.headers);
+    for hit in [false, true] {
+        let answer = larder.get("/large").expect(200);
+        assert_eq!(answer.was_hit(), hit);
+        assert!(answer.is_whole() && answer.body == body, "hit: {hit}");
+    }
+    assert_eq!(origin.count_of("/large"), 2);
 }
 
 /// Flips a byte in every KiB of each large file below `dir`; answers how many bytes.

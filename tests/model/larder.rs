@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use larder::cache::disk::DiskState;
 use larder::cache::purge::What;
@@ -17,6 +17,7 @@ use larder::observe::access_log::AccessLog;
 use larder::observe::metrics::Metrics;
 use larder::proxy::body::Body;
 use larder::proxy::conn::Conn;
+use larder::proxy::reply::Reply;
 use larder::proxy::service;
 use larder::proxy::worker::Worker;
 use larder::server::{self, Listeners, Serve, Workers};
@@ -93,11 +94,7 @@ struct Service(Arc<Worker>);
 impl Serve for Service {
     type Body = Body;
 
-    fn call(
-        &self,
-        conn: &Arc<Conn>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Body>> + Send {
+    fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Body> {
         service::call(&self.0, conn, request)
     }
 }

@@ -1,4 +1,4 @@
-//! The cache directory: whose it is, what it was made for, what its block files begin with.
+//! The cache directory: whose it is, and what it was made for.
 //!
 //! ```text
 //! hash.key     the key of the hash (cache::hash)
@@ -9,23 +9,19 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statfs};
 
 use crate::cache::disk::DiskConfig;
-use crate::cache::disk::geometry::{BLOB_INDEX, Geometry, PAGE};
+use crate::cache::disk::geometry::{Geometry, PAGE};
+use crate::cache::disk::scan::{Scan, block_number};
 use crate::cache::hash::{KeyedHasher, stored_key};
 use crate::cache::purge;
 
 /// Version of the marker, and of how this room writes entries.
 const FORMAT: u32 = 1;
-/// How foyer names its files: this and eight digits.
-const BLOCK_PREFIX: &str = "foyer-storage-direct-fs-";
-/// foyer's index page: sum (8), count (4), then entries of 24 bytes.
-const INDEX_HEADER: usize = 12;
-const INDEX_ENTRY: usize = 24;
 /// File systems that are a poor home for a cache, by `f_type`.
 const POOR_HOMES: [(i64, &str); 6] = [
     (0x0102_1994, "tmpfs (it lives in memory)"),
@@ -64,17 +60,6 @@ pub(super) struct Directory {
     blocks: PathBuf,
     hasher: KeyedHasher,
     _lock: File,
-}
-
-/// What the block files held when they were looked at.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Scan {
-    /// By block: the number of its first entry, if it has any.
-    pub(super) first: Vec<Option<u64>>,
-    /// Entries, replaced ones included.
-    pub(super) objects: u64,
-    /// Bytes that those take.
-    pub(super) bytes: u64,
 }
 
 impl Directory {
@@ -155,8 +140,9 @@ impl Directory {
             wanted.write(&path)?;
         }
         self.remove_blocks(geometry.blocks())?;
-        let scan = scan(&self.blocks, geometry).map_err(io_error("read", &self.blocks))?;
-        self.leave_one_clean(&scan)?;
+        let mut scan = Scan::of(&self.blocks, geometry).map_err(io_error("read", &self.blocks))?;
+        let max_objects = config.max_objects.unwrap_or(u64::MAX);
+        scan.make_room(&self.blocks, max_objects).map_err(io_error("write to", &self.blocks))?;
         Ok(scan)
     }
 
@@ -187,24 +173,6 @@ impl Directory {
             }
         }
         Ok(())
-    }
-
-    /// foyer always keeps one block clean or is about to; killed in between, it recovers with none
-    /// and then waits for one for ever. The oldest one goes, as it was about to.
-    fn leave_one_clean(&self, scan: &Scan) -> Result<(), DirectoryError> {
-        let mut oldest: Option<(Option<u64>, PathBuf)> = None;
-        for (number, first) in scan.first.iter().enumerate() {
-            let path = self.blocks.join(block_name(number));
-            if first.is_none() && is_clean(&path) {
-                return Ok(());
-            }
-            if oldest.as_ref().is_none_or(|(oldest, _)| first < oldest) {
-                oldest = Some((*first, path));
-            }
-        }
-        let Some((_, path)) = oldest else { return Ok(()) };
-        let file = OpenOptions::new().write(true).open(&path).map_err(io_error("open", &path))?;
-        file.write_all_at(&[0; PAGE], 0).map_err(io_error("write to", &path))
     }
 }
 
@@ -260,81 +228,6 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Direct
     move |source| DirectoryError::Io { what, path, source }
 }
 
-fn block_name(number: usize) -> String {
-    format!("{BLOCK_PREFIX}{number:08}")
-}
-
-fn block_number(name: &str) -> Option<usize> {
-    let digits = name.strip_prefix(BLOCK_PREFIX)?;
-    let own = digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit());
-    own.then(|| digits.parse().ok()).flatten()
-}
-
-/// Whether foyer is sure to take this block for clean.
-fn is_clean(path: &Path) -> bool {
-    let mut head = [0; INDEX_HEADER];
-    match File::open(path).and_then(|file| file.read_exact_at(&mut head, 0)) {
-        Ok(()) => head == [0; INDEX_HEADER],
-        Err(error) => {
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-        }
-    }
-}
-
-/// Looks at every block's index pages, as foyer's recovery will do again.
-fn scan(dir: &Path, geometry: &Geometry) -> io::Result<Scan> {
-    let mut scan = Scan::default();
-    for number in 0..geometry.blocks() {
-        let first = match File::open(dir.join(block_name(number))) {
-            Ok(file) => scan_block(&file, geometry.block, &mut scan),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        scan.first.push(first);
-    }
-    Ok(scan)
-}
-
-/// The number of the block's first entry. A page that makes no sense ends the block, as it does in
-/// foyer's recovery.
-fn scan_block(file: &File, block: usize, scan: &mut Scan) -> Option<u64> {
-    let mut page = [0; BLOB_INDEX];
-    let (mut offset, mut first, mut last) = (0, None, 0);
-    while offset + BLOB_INDEX <= block && file.read_exact_at(&mut page, offset as u64).is_ok() {
-        let count = be32(&page, 8)? as usize;
-        let entries = page.get(INDEX_HEADER..)?.chunks_exact(INDEX_ENTRY);
-        if count == 0 || count > entries.len() {
-            break;
-        }
-        let mut end = 0;
-        for entry in entries.take(count) {
-            let number = be64(entry, 8)?;
-            let (at, len) = (be32(entry, 16)? as usize, be32(entry, 20)? as usize);
-            let aligned = len.next_multiple_of(PAGE);
-            if number < last || at % PAGE != 0 || at + aligned > block - offset || at < end {
-                return first;
-            }
-            first = first.or(Some(number));
-            (last, end) = (number, at + aligned);
-            scan.objects += 1;
-            scan.bytes += aligned as u64;
-        }
-        if end == 0 {
-            break;
-        }
-        offset += end;
-    }
-    first
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
-}
-
-fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes)
-}
-
 fn warn_of_poor_home(dir: &Path) {
     let Ok(stat) = statfs(dir) else { return };
     #[expect(clippy::unnecessary_cast, reason = "the type of f_type differs by platform")]
@@ -347,24 +240,12 @@ fn warn_of_poor_home(dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::disk::scan::tests::fake_block;
 
     fn config(dir: &Path, capacity: u64) -> (DiskConfig, Geometry) {
         let config = DiskConfig::new(dir, capacity);
         let geometry = Geometry::choose(&config, 1 << 20).unwrap();
         (config, geometry)
-    }
-
-    fn fake_block(dir: &Directory, number: usize, first: u64) {
-        let mut page = vec![0_u8; PAGE * 3];
-        page[0] = 1;
-        page[8..12].copy_from_slice(&2_u32.to_be_bytes());
-        for (n, at) in [(0_u64, 12), (1, 36)] {
-            page[at + 8..at + 16].copy_from_slice(&(first + n).to_be_bytes());
-            let offset = u32::try_from(PAGE).unwrap() * u32::try_from(n + 1).unwrap();
-            page[at + 16..at + 20].copy_from_slice(&offset.to_be_bytes());
-            page[at + 20..at + 24].copy_from_slice(&100_u32.to_be_bytes());
-        }
-        fs::write(dir.blocks().join(block_name(number)), page).unwrap();
     }
 
     fn left(dir: &Directory) -> Vec<String> {
@@ -393,15 +274,15 @@ mod tests {
         let dir = Directory::claim(temp.path()).unwrap();
         let (small, geometry) = config(temp.path(), 1 << 20);
         dir.prepare(&small, &geometry).unwrap();
-        fake_block(&dir, 0, 10);
+        fake_block(dir.blocks(), 0, 10);
         fs::write(dir.blocks().join("mine.txt"), "x").unwrap();
-        fs::write(dir.blocks().join(format!("{BLOCK_PREFIX}1")), "x").unwrap();
-        fs::write(dir.blocks().join(format!("{BLOCK_PREFIX}00009999")), "surplus").unwrap();
+        fs::write(dir.blocks().join("foyer-storage-direct-fs-1"), "x").unwrap();
+        fs::write(dir.blocks().join("foyer-storage-direct-fs-00009999"), "surplus").unwrap();
         let scan = dir.prepare(&small, &geometry).unwrap();
-        assert_eq!((scan.first[0], scan.first[1]), (Some(10), None));
-        assert_eq!((scan.objects, scan.bytes), (2, 2 * PAGE as u64));
-        let foreign = [format!("{BLOCK_PREFIX}1"), "mine.txt".to_string()];
-        let mut kept = vec![block_name(0)];
+        assert_eq!((scan.blocks[0].0, scan.blocks[1].0), (10, 0));
+        assert_eq!((scan.objects(), scan.blocks[0].1.bytes), (2, 2 * PAGE as u64));
+        let foreign = ["foyer-storage-direct-fs-1", "mine.txt"].map(String::from);
+        let mut kept = vec!["foyer-storage-direct-fs-00000000".to_string()];
         kept.extend(foreign.clone());
         assert_eq!(left(&dir), kept);
 
@@ -418,27 +299,11 @@ mod tests {
             DiskConfig { codec_version: 2, ..small.clone() },
             DiskConfig { codec_version: 2, block_size: Some(64 << 10), ..small.clone() },
         ] {
-            fake_block(&dir, 0, 10);
+            fake_block(dir.blocks(), 0, 10);
             let geometry = Geometry::choose(&config, 1 << 20).unwrap();
             dir.prepare(&config, &geometry).unwrap();
             assert_eq!(left(&dir), foreign, "{config:?}");
         }
-    }
-
-    #[test]
-    fn with_no_block_clean_the_oldest_goes() {
-        let temp = tempfile::tempdir().unwrap();
-        let dir = Directory::claim(temp.path()).unwrap();
-        let (config, geometry) = config(temp.path(), 1 << 20);
-        dir.prepare(&config, &geometry).unwrap();
-        for number in 0..geometry.blocks() {
-            fake_block(&dir, number, 100 + ((number as u64 + 5) % 8) * 10);
-        }
-        let scan = dir.prepare(&config, &geometry).unwrap();
-        assert_eq!(scan.first[3], Some(100));
-        let again = dir.prepare(&config, &geometry).unwrap();
-        assert_eq!(again.first[3], None);
-        assert_eq!(again.first.iter().flatten().count(), geometry.blocks() - 1);
     }
 
     #[test]

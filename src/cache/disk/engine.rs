@@ -1,10 +1,9 @@
-//! What foyer's engine is told and asked besides reading and writing: its drop counters, the order
-//! in which it evicts, and how much it holds.
+//! What foyer's engine is told and asked besides reading and writing: its counters, and the order in
+//! which it evicts.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foyer::{EvictionInfo, EvictionPicker};
 use mixtrics::metrics::{
@@ -13,50 +12,57 @@ use mixtrics::metrics::{
 };
 use mixtrics::registry::noop::NoopMetricsRegistry;
 
-/// foyer's counts of entries that it dropped, the only trace that a drop leaves in it.
-#[derive(Debug, Clone, Default)]
-pub struct Overflows {
-    buffer: Arc<AtomicU64>,
-    channel: Arc<AtomicU64>,
+use crate::cache::disk::ledger::Ledger;
+use crate::observe::metrics::{Count, DiskCounts, Metrics};
+
+/// foyer's metrics, of which those that tell something are counted in ours.
+pub(super) fn foyer_metrics(metrics: &Arc<Metrics>) -> Arc<foyer_common::metrics::Metrics> {
+    let registry: Box<dyn RegistryOps> = Box::new(Registry(metrics.clone()));
+    Arc::new(foyer_common::metrics::Metrics::new("larder", &registry))
 }
 
-impl Overflows {
-    /// Entries that did not fit the flush buffer, and entries that did not fit the queue.
-    pub fn get(&self) -> (u64, u64) {
-        (self.buffer.load(Ordering::Relaxed), self.channel.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn sum(&self) -> u64 {
-        let (buffer, channel) = self.get();
-        buffer + channel
-    }
-
-    /// foyer's metrics, of which only these two are kept.
-    pub(super) fn metrics(&self) -> Arc<foyer_common::metrics::Metrics> {
-        let registry: Box<dyn RegistryOps> = Box::new(Registry(self.clone()));
-        Arc::new(foyer_common::metrics::Metrics::new("larder", &registry))
-    }
+/// Which of our counters stands for foyer's counter `name` with the label `op`.
+fn counter(name: &str, op: &str) -> Option<fn(&DiskCounts) -> &Count> {
+    Some(match (name, op) {
+        // The only trace that an entry dropped by foyer leaves.
+        ("foyer_storage_inner_op_total", "buffer_overflow") => |disk| &disk.overflow_buffer,
+        ("foyer_storage_inner_op_total", "channel_overflow") => |disk| &disk.overflow_channel,
+        ("foyer_storage_disk_io_total", "read") => |disk| &disk.io_reads,
+        ("foyer_storage_disk_io_total", "write") => |disk| &disk.io_writes,
+        ("foyer_storage_disk_io_bytes_total", "read") => |disk| &disk.io_read_bytes,
+        ("foyer_storage_disk_io_bytes_total", "write") => |disk| &disk.io_write_bytes,
+        _ => return None,
+    })
 }
 
-/// A registry that hands out counters for drops and nothing else.
+/// A registry that hands out our counters where we have one, and ones that count nothing else.
 #[derive(Debug)]
-struct Registry(Overflows);
+struct Registry(Arc<Metrics>);
+
+/// One of foyer's counters with all its labels.
+#[derive(Debug)]
+struct Vector {
+    name: Cow<'static, str>,
+    metrics: Arc<Metrics>,
+}
 
 #[derive(Debug)]
-struct Tap(Arc<AtomicU64>);
+struct Tap {
+    count: fn(&DiskCounts) -> &Count,
+    metrics: Arc<Metrics>,
+}
 
 impl CounterOps for Tap {
     fn increase(&self, val: u64) {
-        self.0.fetch_add(val, Ordering::Relaxed);
+        (self.count)(&self.metrics.disk).add(val);
     }
 }
 
-impl CounterVecOps for Registry {
+impl CounterVecOps for Vector {
     fn counter(&self, labels: &[Cow<'static, str>]) -> BoxedCounter {
-        match labels.last().map(AsRef::as_ref) {
-            Some("buffer_overflow") => Box::new(Tap(self.0.buffer.clone())),
-            Some("channel_overflow") => Box::new(Tap(self.0.channel.clone())),
-            _ => Box::new(NoopMetricsRegistry),
+        match labels.last().and_then(|op| counter(&self.name, op)) {
+            Some(count) => Box::new(Tap { count, metrics: self.metrics.clone() }),
+            None => Box::new(NoopMetricsRegistry),
         }
     }
 }
@@ -64,11 +70,11 @@ impl CounterVecOps for Registry {
 impl RegistryOps for Registry {
     fn register_counter_vec(
         &self,
-        _name: Cow<'static, str>,
+        name: Cow<'static, str>,
         _desc: Cow<'static, str>,
         _labels: &'static [&'static str],
     ) -> BoxedCounterVec {
-        Box::new(Registry(self.0.clone()))
+        Box::new(Vector { name, metrics: self.0.clone() })
     }
 
     fn register_gauge_vec(
@@ -100,42 +106,6 @@ impl RegistryOps for Registry {
     }
 }
 
-/// How much the disk holds, estimated: an evicted block is taken for an average one.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    objects: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Tally {
-    pub(super) fn add(&self, objects: u64, bytes: u64) {
-        self.objects.fetch_add(objects, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn clear(&self) {
-        self.objects.store(0, Ordering::Relaxed);
-        self.bytes.store(0, Ordering::Relaxed);
-    }
-
-    pub(super) fn objects(&self) -> u64 {
-        self.objects.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// One of `full` full blocks was evicted.
-    fn evicted(&self, full: usize) {
-        let full = full.max(1) as u64;
-        for count in [&self.objects, &self.bytes] {
-            let _ =
-                count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n - n / full));
-        }
-    }
-}
-
 /// Evicts blocks strictly in the order in which they were written.
 ///
 /// foyer's own pickers do not: the one by invalid bytes may evict a newer copy before the older
@@ -143,61 +113,42 @@ impl Tally {
 /// older copy would be left alone on disk, and recovery would bring it back.
 #[derive(Debug)]
 pub(super) struct OldestFirst {
-    /// By block: the number of its first entry as found when the disk was opened.
-    found: Vec<Option<u64>>,
+    ledger: Arc<Ledger>,
     /// Set until foyer has recovered; evictable blocks come in random order till then.
     recovering: Arc<AtomicBool>,
-    queue: VecDeque<u32>,
-    tally: Arc<Tally>,
 }
 
 impl OldestFirst {
-    pub(super) fn new(
-        found: Vec<Option<u64>>,
-        recovering: Arc<AtomicBool>,
-        tally: Arc<Tally>,
-    ) -> Self {
-        Self { found, recovering, queue: VecDeque::new(), tally }
+    pub(super) fn new(ledger: Arc<Ledger>, recovering: Arc<AtomicBool>) -> Self {
+        Self { ledger, recovering }
     }
 
-    fn age(&self, block: u32) -> u64 {
-        self.found.get(block as usize).copied().flatten().unwrap_or(0)
-    }
-
-    /// Marks the oldest quarter once the disk is nearly full: hits there are written again. (foyer
-    /// may tell of a full block before it has taken the next clean one: so not at the last one.)
+    /// Hits in marked blocks are told to be old.
     fn mark_old(&self, info: &EvictionInfo<'_>) {
-        let old = (info.blocks.len() / 4).max(1);
-        if info.clean > old {
-            return;
-        }
-        for block in self.queue.iter().take(old) {
-            if let Some(block) = info.blocks.get(*block as usize) {
+        self.ledger.mark_old(info.clean, |block| {
+            if let Some(block) = info.blocks.get(block as usize) {
                 block.statistics().probation.store(true, Ordering::Relaxed);
             }
-        }
+        });
     }
 }
 
 impl EvictionPicker for OldestFirst {
     fn pick(&mut self, info: EvictionInfo<'_>) -> Option<u32> {
         self.mark_old(&info);
-        self.queue.front().copied()
+        self.ledger.oldest()
     }
 
     fn on_block_evictable(&mut self, info: EvictionInfo<'_>, block: u32) {
         if self.recovering.load(Ordering::Acquire) {
-            let age = self.age(block);
-            let at = self.queue.partition_point(|other| self.age(*other) <= age);
-            self.queue.insert(at, block);
+            self.ledger.recovered(block);
         } else {
-            self.queue.push_back(block);
+            self.ledger.filled(block);
+            self.mark_old(&info);
         }
-        self.mark_old(&info);
     }
 
     fn on_block_evict(&mut self, _info: EvictionInfo<'_>, block: u32) {
-        self.tally.evicted(self.queue.len());
-        self.queue.retain(|other| *other != block);
+        self.ledger.evicted(block);
     }
 }

@@ -4,13 +4,17 @@
 //! made when the entry is stored, so that it also covers the way through memory.
 
 use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::io::{Read, Write};
 
 use bytes::Bytes;
+use equivalent::Equivalent;
 use foyer::{Code, Error, ErrorKind};
+use siphasher::sip::SipHasher13;
 use twox_hash::XxHash3_64;
 
 use crate::cache::disk::geometry::PAGE;
+use crate::cache::hash::KeyedHasher;
 
 /// What foyer puts before each entry.
 const FOYER_HEADER: usize = 36;
@@ -22,6 +26,53 @@ const MAX_LEN: u32 = 1 << 30;
 /// Hashes and compares as its bytes do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct DiskKey(pub(super) Bytes);
+
+/// A key of which only the hash is known: enough for foyer to delete it.
+pub(super) struct Hashed(pub(super) u64);
+
+impl Hash for Hashed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.0.into());
+    }
+}
+
+impl Equivalent<DiskKey> for Hashed {
+    fn equivalent(&self, _: &DiskKey) -> bool {
+        false
+    }
+}
+
+/// Finds keys by the directory's keyed hash, and [`Hashed`] by the hash that it is.
+#[derive(Debug, Clone)]
+pub(super) struct IndexHasher(pub(super) KeyedHasher);
+
+pub(super) struct IndexHash {
+    keyed: SipHasher13,
+    known: Option<u64>,
+}
+
+impl BuildHasher for IndexHasher {
+    type Hasher = IndexHash;
+
+    fn build_hasher(&self) -> IndexHash {
+        IndexHash { keyed: self.0.build_hasher(), known: None }
+    }
+}
+
+impl Hasher for IndexHash {
+    fn write(&mut self, bytes: &[u8]) {
+        self.keyed.write(bytes);
+    }
+
+    /// Bytes never come this way.
+    fn write_u128(&mut self, hash: u128) {
+        self.known = Some(hash as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.known.unwrap_or_else(|| self.keyed.finish())
+    }
+}
 
 /// A value and the sum over it and its key.
 #[derive(Debug, Clone)]
@@ -151,6 +202,15 @@ mod tests {
             let read = DiskValue::decode(&mut bytes.as_slice()).ok();
             prop_assert_eq!(read.and_then(|value| value.checked(&key)), None);
         }
+    }
+
+    #[test]
+    fn a_hash_stands_for_its_key() {
+        let hasher = IndexHasher(KeyedHasher::new([7; 16]));
+        let (key, hash) = (DiskKey(Bytes::from_static(b"k")), hasher.hash_one(b"k".as_slice()));
+        assert_eq!(hasher.hash_one(&key), hash);
+        assert_eq!(hasher.hash_one(Hashed(hash)), hash);
+        assert_ne!(hasher.hash_one(b"l".as_slice()), hash);
     }
 
     #[test]

@@ -2,11 +2,15 @@
 //!
 //! - [`Disk`]: what the rest of the house sees; cheap to clone, usable from every worker.
 //! - `geometry`: capacity and block size that foyer does not panic on.
-//! - `directory`: lock file, geometry marker, surplus files, what each block file begins with.
+//! - `directory`: lock file, geometry marker, surplus files.
 //! - `entry`: key and value as foyer writes them, with a checksum over both.
-//! - `engine`: foyer's own counters, and the order in which its blocks are evicted.
+//! - `engine`: foyer's own counters as ours, and the order in which its blocks are evicted.
+//! - `hot`: which copies are written again before their block goes.
+//! - `scan`: what block files begin with, read without foyer.
+//! - `ledger`: what the disk holds, block by block, oldest first; which copies are old.
 //! - `store`: foyer's `Store` on a runtime of its own, opened and taken down as one.
 //! - `pending`: what waits to be written; asked before the disk.
+//! - `reading`: one read for all who look up a key at the same time.
 //! - `shared`: the steps behind [`Disk`].
 //! - `writer`: the one task that writes, and the one that hangs the store in and takes it out.
 //!
@@ -29,7 +33,11 @@ mod directory;
 mod engine;
 mod entry;
 mod geometry;
+mod hot;
+mod ledger;
 mod pending;
+mod reading;
+mod scan;
 mod shared;
 mod store;
 mod writer;
@@ -45,20 +53,23 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::cache::disk::directory::Directory;
 use crate::cache::disk::geometry::Geometry;
+use crate::cache::disk::hot::Hot;
+use crate::cache::disk::ledger::Wear;
 use crate::cache::disk::pending::{Pending, Waiting};
+use crate::cache::disk::reading::{Reader, Readings};
 use crate::cache::disk::store::Mounted;
+use crate::config::memory::FLUSH_BUFFERS;
 use crate::observe::metrics::Metrics;
 
 pub use crate::cache::disk::directory::DirectoryError;
-pub use crate::cache::disk::engine::Overflows;
 pub use crate::cache::disk::geometry::GeometryError;
 
 /// Told once whether an entry is on disk: `true` when it, or a newer copy of the same key, is
 /// known to be there (so that no older one can come back), `false` when it was dropped or deleted.
 pub type OnDisk = Box<dyn FnOnce(bool) + Send>;
 
-/// How many buffers' worth of entries may wait for the writer.
-const PENDING_BUFFERS: usize = 4;
+/// How many buffers' worth of entries may wait for the writer; foyer has two more.
+const PENDING_BUFFERS: usize = FLUSH_BUFFERS as usize - 2;
 /// A read that takes longer is given up: the origin is likely faster.
 const LOAD_WAIT: Duration = Duration::from_secs(2);
 /// So many failed reads in a row take the store out.
@@ -79,9 +90,12 @@ pub struct DiskConfig {
     /// four buffers' worth of waiting entries are held at most. By block size, at most
     /// 8 MiB, if none.
     pub flush_buffer: Option<u64>,
+    /// Entries at most, to within one batch: foyer's index, which lies in memory, takes up to 90
+    /// bytes each. Beyond it the oldest block is emptied. `None`: as many as fit.
+    pub max_objects: Option<u64>,
     /// How long [`Disk::put`] waits for room.
     pub store_wait: Duration,
-    /// Whether a hit on an entry that is soon to be evicted writes it again, if there is room.
+    /// Whether a copy that is asked for in the older half of the disk is written again.
     pub keep_hot: bool,
     /// Version of the values' format: with another one the disk starts empty.
     pub codec_version: u32,
@@ -95,6 +109,7 @@ impl DiskConfig {
             capacity,
             block_size: None,
             flush_buffer: None,
+            max_objects: None,
             store_wait: Duration::from_millis(250),
             keep_hot: true,
             codec_version: 1,
@@ -141,6 +156,18 @@ pub enum Put {
     Off,
 }
 
+/// A value that was found, and about where its copy was written: see [`Disk::old_before`].
+///
+/// Whoever looks up the same key meanwhile shares the read, until this is dropped: hold it until
+/// the value is where it is found without the disk.
+pub struct DiskCopy<'a> {
+    /// The value.
+    pub value: Bytes,
+    /// The smaller, the older.
+    pub position: u64,
+    _reading: Option<Reader<'a>>,
+}
+
 /// The disk tier. Clones are one and the same.
 #[derive(Clone)]
 pub struct Disk {
@@ -162,7 +189,10 @@ struct Shared {
     /// Set when the supervisor has ended.
     ended: watch::Sender<bool>,
     changes: Box<[AtomicU32]>,
-    overflows: Overflows,
+    wear: Arc<Wear>,
+    hot: Hot,
+    /// The reads under way.
+    readings: Readings,
 }
 
 /// Everything behind the one lock. foyer numbers an entry before it queues it: whatever enqueues
@@ -234,7 +264,9 @@ impl Disk {
             closing: watch::Sender::new(false),
             ended: watch::Sender::new(false),
             changes: (0..CHANGE_SLOTS).map(|_| AtomicU32::new(0)).collect(),
-            overflows: Overflows::default(),
+            readings: Readings::default(),
+            wear: Arc::default(),
+            hot: Hot::new(geometry.capacity as u64),
             config,
         });
         let directory = claim.map(|Claim(directory)| directory);
@@ -257,16 +289,54 @@ impl Disk {
         self.shared.as_ref().and_then(|shared| shared.state.lock().reason.clone())
     }
 
-    /// The newest value of `key`: what waits to be written, else what is on disk. Whatever goes
-    /// wrong is a miss, and counted. Dropping it midway leaves nothing behind.
-    pub async fn load(&self, key: &[u8]) -> Option<Bytes> {
+    /// The newest value of `key`: what waits to be written, else what is on disk, read once for
+    /// all who ask meanwhile. Whatever goes wrong is a miss, and counted. `elsewhere` is asked before
+    /// the disk is read: where it is true the value has come to where it is found without the disk,
+    /// and this gives none. Dropping it midway leaves nothing behind.
+    pub async fn load(&self, key: &[u8], elsewhere: impl Fn() -> bool) -> Option<DiskCopy<'_>> {
         let shared = self.shared.as_ref()?;
-        let found = shared.find(key).await;
+        let found = shared.find(key, elsewhere).await;
         match found {
             Some(_) => shared.metrics.disk.hits.inc(),
             None => shared.metrics.disk.misses.inc(),
         }
         found
+    }
+
+    /// A number that differs from an earlier one once `key` has been put or deleted since (and now
+    /// and then without).
+    pub fn changes(&self, key: &[u8]) -> u32 {
+        self.shared.as_ref().map_or(0, |shared| shared.changes_of(key))
+    }
+
+    /// Where a copy that is written now will be.
+    pub fn position(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.wear.position())
+    }
+
+    /// Copies written before this position are worth writing again when they are asked for: they
+    /// are in the older half of a disk that is nearly full. 0 while there is room.
+    pub fn old_before(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.wear.old_before())
+    }
+
+    /// Whether [`Self::put_again`] has any prospects for a value of about `len` bytes. Cheap.
+    pub fn takes_again(&self, len: usize) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.may_write_again(len + geometry::PAGE))
+    }
+
+    /// Writes what is on disk already to the young end. Refused, with `on_disk` untold, where `key`
+    /// has changed since [`Self::changes`] was `before`, when the writer is busy, and when too much
+    /// is written again.
+    pub fn put_again(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        before: u32,
+        on_disk: Option<OnDisk>,
+    ) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.write_again(key, value, before, on_disk))
     }
 
     /// Whether there may be a copy of `key`, on disk or on its way. While the disk is not ready
@@ -341,24 +411,19 @@ impl Disk {
         tell(told, false);
     }
 
-    /// Bytes of disk in use, rounded up to blocks.
+    /// Bytes that those take, whole pages.
     pub fn bytes(&self) -> u64 {
-        self.mounted().map_or(0, |mounted| mounted.tally.bytes())
+        self.mounted().map_or(0, |mounted| mounted.ledger.bytes())
     }
 
-    /// Entries on disk, estimated: foyer does not tell.
+    /// Entries on disk; replaced ones count until their block goes.
     pub fn objects(&self) -> u64 {
-        self.mounted().map_or(0, |mounted| mounted.tally.objects())
+        self.mounted().map_or(0, |mounted| mounted.ledger.objects())
     }
 
     /// The largest value that can be stored under a key of up to 4 KiB.
     pub fn max_value(&self) -> usize {
         self.shared.as_ref().map_or(0, |shared| shared.geometry.max_entry - geometry::PAGE)
-    }
-
-    /// foyer's own counts of entries that it dropped (none, while our bounds hold).
-    pub fn foyer_overflows(&self) -> (u64, u64) {
-        self.shared.as_ref().map_or((0, 0), |shared| shared.overflows.get())
     }
 
     fn mounted(&self) -> Option<Arc<Mounted>> {

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::cache::disk::entry::{self, Loaded};
 use crate::cache::disk::pending::Waiting;
+use crate::cache::disk::reading::Read;
 use crate::cache::disk::store::{Mounted, ReadError};
 use crate::cache::disk::{
-    CHANGE_SLOTS, DiskState, LOAD_WAIT, OnDisk, PENDING_BUFFERS, Put, READ_FAILURES, Shared, State,
-    geometry, tell,
+    CHANGE_SLOTS, DiskCopy, DiskState, LOAD_WAIT, OnDisk, PENDING_BUFFERS, Put, READ_FAILURES,
+    Shared, State, geometry, tell,
 };
 
 impl Shared {
@@ -52,40 +53,66 @@ impl Shared {
         told.extend(on_disk);
         self.changed(&key);
         state.pending.queue(key, value, size, told, room);
+        self.hot.earn(size);
         counts.pending_bytes.set(i64::try_from(state.pending.bytes()).unwrap_or(i64::MAX));
         drop(state);
         self.work.notify_one();
         Ok(())
     }
 
-    pub(super) async fn find(&self, key: &[u8]) -> Option<Bytes> {
+    pub(super) async fn find(
+        &self,
+        key: &[u8],
+        elsewhere: impl Fn() -> bool,
+    ) -> Option<DiskCopy<'_>> {
         // A change that passes during the read makes what was read too old to be trusted.
         for _ in 0..2 {
             let before = self.changes_of(key);
             let mounted = {
                 let state = self.state.lock();
                 match state.pending.get(key) {
-                    Waiting::Value(value) => return Some(value),
+                    Waiting::Value(value) => {
+                        let position = self.wear.position();
+                        return Some(DiskCopy { value, position, _reading: None });
+                    }
                     Waiting::Gone => return None,
                     Waiting::Unknown => state.mounted.clone()?,
                 }
             };
-            let read = tokio::time::timeout(LOAD_WAIT, mounted.load(key)).await;
-            let read = read.unwrap_or(Err(ReadError::Io));
-            if self.changes_of(key) != before {
-                continue;
+            let reading = self.readings.join(key, before);
+            let read = reading.result(|| self.read(&mounted, key, before, &elsewhere)).await;
+            if self.changes_of(key) == before {
+                let Read { value, position } = read?;
+                return Some(DiskCopy { value, position, _reading: Some(reading) });
             }
-            return match self.counted(&mounted, read) {
-                Some(loaded) => {
-                    if loaded.old && self.config.keep_hot {
-                        self.write_again(key, &loaded.value, before);
-                    }
-                    Some(loaded.value)
-                }
-                None => None,
-            };
         }
         None
+    }
+
+    async fn read(
+        &self,
+        mounted: &Mounted,
+        key: &[u8],
+        before: u32,
+        elsewhere: &impl Fn() -> bool,
+    ) -> Option<Read> {
+        if !mounted.may_contain(key) || elsewhere() {
+            return None;
+        }
+        self.metrics.disk.reads.inc();
+        let read = tokio::time::timeout(LOAD_WAIT, mounted.load(key)).await;
+        if self.changes_of(key) != before {
+            return None; // whatever was read is not asked for: it may be half overwritten
+        }
+        let Loaded { value, old } = self.counted(mounted, read.unwrap_or(Err(ReadError::Io)))?;
+        let position = if old && self.hot.seen_before(mounted.hash(key)) {
+            let (key, value) = (Bytes::copy_from_slice(key), value.clone());
+            let position = self.wear.position();
+            if self.write_again(key, value, before, None) { position } else { 0 }
+        } else {
+            self.wear.position_of(old)
+        };
+        Some(Read { value, position })
     }
 
     /// Counts what went wrong with a read; too often in a row makes the disk suspect.
@@ -113,28 +140,43 @@ impl Shared {
         }
     }
 
-    /// Writes a copy that is about to be evicted, and was asked for, to the disk's young end. Only
-    /// when there is plenty of room, and nothing changed since `before`.
-    fn write_again(&self, key: &[u8], value: &Bytes, before: u32) {
-        let size = entry::size_on_disk(key, value);
-        let pages = size / geometry::PAGE;
-        let spare = self.geometry.flush_buffer / geometry::PAGE * PENDING_BUFFERS / 2;
-        if self.room.available_permits() < spare + pages {
-            return;
+    /// Writes a copy that is asked for, and whose block will go, to the disk's young end: if there
+    /// is plenty of room, it has not changed since `before`, and not too much is written again.
+    pub(super) fn write_again(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        before: u32,
+        on_disk: Option<OnDisk>,
+    ) -> bool {
+        let size = entry::size_on_disk(&key, &value);
+        if !self.may_write_again(size) {
+            return false;
         }
-        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-        let Ok(room) = self.room.clone().try_acquire_many_owned(pages) else { return };
+        let pages = u32::try_from(size / geometry::PAGE).unwrap_or(u32::MAX);
+        let Ok(room) = self.room.clone().try_acquire_many_owned(pages) else { return false };
         let mut state = self.state.lock();
-        if state.takes_puts()
-            && self.changes_of(key) == before
-            && matches!(state.pending.get(key), Waiting::Unknown)
-        {
-            self.changed(key);
-            let key = Bytes::copy_from_slice(key);
-            state.pending.queue(key, value.clone(), size, Vec::new(), room);
-            drop(state);
-            self.work.notify_one();
+        let unchanged = state.takes_puts()
+            && self.changes_of(&key) == before
+            && matches!(state.pending.get(&key), Waiting::Unknown);
+        if !unchanged || !self.hot.spend(size) {
+            return false;
         }
+        self.changed(&key);
+        state.pending.queue(key, value, size, on_disk.into_iter().collect(), room);
+        drop(state);
+        self.metrics.disk.rewritten.inc();
+        self.work.notify_one();
+        true
+    }
+
+    /// Whether [`Self::write_again`] has any prospects for `size` bytes.
+    pub(super) fn may_write_again(&self, size: usize) -> bool {
+        let pages = self.geometry.flush_buffer / geometry::PAGE * PENDING_BUFFERS;
+        self.config.keep_hot
+            && size <= self.geometry.max_entry
+            && self.hot.affords(size)
+            && self.room.available_permits() >= pages / 2 + size / geometry::PAGE
     }
 
     /// Forgets `key` and returns who waits to hear of it.
@@ -163,7 +205,8 @@ impl Shared {
         self.changes.get(hash % CHANGE_SLOTS)
     }
 
-    fn changes_of(&self, key: &[u8]) -> u32 {
+    /// How often `key` changed, or others that are counted with it.
+    pub(super) fn changes_of(&self, key: &[u8]) -> u32 {
         self.change_slot(key).map_or(0, |slot| slot.load(Ordering::Acquire))
     }
 

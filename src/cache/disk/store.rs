@@ -5,6 +5,7 @@
 //! below: its runtime ends first, then its files are closed. Were it the other way round, a late
 //! write could hit whatever file got the number next.
 
+use std::hash::BuildHasher;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -21,11 +22,12 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinError;
 
-use crate::cache::disk::directory::Scan;
-use crate::cache::disk::engine::{OldestFirst, Overflows, Tally};
-use crate::cache::disk::entry::{DiskKey, DiskValue, Loaded};
+use crate::cache::disk::engine::{OldestFirst, foyer_metrics};
+use crate::cache::disk::entry::{DiskKey, DiskValue, Hashed, IndexHasher, Loaded};
 use crate::cache::disk::geometry::{BLOB_INDEX, Geometry};
+use crate::cache::disk::ledger::Ledger;
 use crate::cache::hash::KeyedHasher;
+use crate::observe::metrics::Metrics;
 
 /// Reads and writes under way at once; each is a thread.
 const IO_THREADS: usize = 32;
@@ -54,10 +56,11 @@ pub(super) enum ReadError {
 
 /// An open store.
 pub(super) struct Mounted {
-    store: Store<DiskKey, DiskValue, KeyedHasher, CacheProperties>,
+    store: Store<DiskKey, DiskValue, IndexHasher, CacheProperties>,
     /// Makes the pieces that foyer's queue takes; holds nothing for longer than a batch.
-    staging: Cache<DiskKey, DiskValue, KeyedHasher, CacheProperties>,
-    pub(super) tally: Arc<Tally>,
+    staging: Cache<DiskKey, DiskValue, IndexHasher, CacheProperties>,
+    pub(super) ledger: Arc<Ledger>,
+    hasher: IndexHasher,
     /// Reads that failed since one went well.
     pub(super) failed_reads: AtomicU32,
     /// Wakes the writer when there were too many.
@@ -72,8 +75,8 @@ impl Mounted {
         dir: &Path,
         geometry: &Geometry,
         hasher: KeyedHasher,
-        scan: Scan,
-        overflows: &Overflows,
+        ledger: Ledger,
+        metrics: &Arc<Metrics>,
     ) -> Result<Arc<Self>, OpenError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1) // see Mounted::at_once
@@ -90,10 +93,10 @@ impl Mounted {
         let device = device.build().map_err(failed)?;
         body.device = Some(device.clone());
 
-        let tally = Arc::new(Tally::default());
-        tally.add(scan.objects, scan.bytes);
+        let hasher = IndexHasher(hasher);
+        let ledger = Arc::new(ledger);
         let recovering = Arc::new(AtomicBool::new(true));
-        let order = OldestFirst::new(scan.first, recovering.clone(), tally.clone());
+        let order = OldestFirst::new(ledger.clone(), recovering.clone());
         let engine = BlockEngineConfig::new(device)
             .with_block_size(geometry.block)
             .with_blob_index_size(BLOB_INDEX)
@@ -105,11 +108,11 @@ impl Mounted {
             .with_clean_block_threshold(1)
             .with_eviction_pickers(vec![Box::new(order)])
             .with_tombstone_log(false);
-        let metrics = overflows.metrics();
+        let metrics = foyer_metrics(metrics);
         let staging = CacheBuilder::new(SHARDS)
             .with_shards(SHARDS)
             .with_eviction_config(FifoConfig::default())
-            .with_hash_builder(hasher)
+            .with_hash_builder(hasher.clone())
             .build();
         let builder = StoreBuilder::new("larder", staging.clone(), metrics)
             .with_io_engine_config(PsyncIoEngineConfig::new())
@@ -124,10 +127,12 @@ impl Mounted {
             Err(panicked) => return Err(OpenError::Store(panicked.to_string())),
         };
         recovering.store(false, Ordering::Release);
+        ledger.opened();
         Ok(Arc::new(Self {
             store,
             staging,
-            tally,
+            ledger,
+            hasher,
             failed_reads: AtomicU32::new(0),
             suspect: Notify::new(),
             runtime: handle,
@@ -146,6 +151,16 @@ impl Mounted {
         if self.may_contain(key) {
             self.store.delete(key);
         }
+    }
+
+    /// Forgets whatever has this hash. Only under the state's lock.
+    pub(super) fn delete_hash(&self, hash: u64) {
+        self.store.delete(&Hashed(hash));
+    }
+
+    /// What the index finds `key` by.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     /// Hands an entry to foyer; an older copy is deleted first. Only under the state's lock.
@@ -201,7 +216,7 @@ impl Mounted {
 
     /// Empties the disk.
     pub(super) async fn destroy(&self) -> foyer::Result<()> {
-        self.tally.clear();
+        self.ledger.clear();
         self.store.destroy().await
     }
 

@@ -1,5 +1,6 @@
 //! The one task that writes the disk, and the one that hangs the store in and takes it out.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,9 +10,10 @@ use tokio::sync::watch;
 
 use crate::cache::disk::directory::{Directory, DirectoryError};
 use crate::cache::disk::entry::DiskValue;
+use crate::cache::disk::ledger::Ledger;
 use crate::cache::disk::pending::{Next, Settled};
 use crate::cache::disk::store::{Mounted, OpenError};
-use crate::cache::disk::{DiskState, OnDisk, READ_FAILURES, Shared, tell};
+use crate::cache::disk::{DiskState, OnDisk, READ_FAILURES, Shared, scan, tell};
 use crate::clock::monotonic_ms;
 
 /// First wait before a failed or locked disk is tried again; doubled each time.
@@ -21,6 +23,8 @@ const RETRY_LAST: Duration = Duration::from_mins(1);
 const SERVED_WELL_MS: u64 = 60_000;
 /// A batch that takes longer hangs.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
+/// Entries forgotten under one lock.
+const DELETED_AT_ONCE: usize = 64;
 /// What must fit before a disk that failed is tried again, in bytes.
 const PROBE: usize = 1 << 20;
 
@@ -39,14 +43,18 @@ enum Failure {
     Reads,
     #[error("the disk could not be emptied: {0}")]
     Destroy(foyer::Error),
+    #[error("a block could not be looked up or emptied: {0}")]
+    Block(std::io::Error),
     #[error("a background task ended: {0}")]
     Panicked(tokio::task::JoinError),
 }
 
 /// Opens, serves, takes out and tries again until [`super::Disk::close`].
-pub(super) async fn supervise(shared: Arc<Shared>, mut directory: Option<Arc<Directory>>) {
-    // Declared first, so that it speaks last, when the lock file is free again.
+pub(super) async fn supervise(shared: Arc<Shared>, claimed: Option<Arc<Directory>>) {
+    // Declared first, so that it speaks last, when the lock file is free again. (Parameters are
+    // dropped later still.)
     let _ended = Ended(shared.clone());
+    let mut directory = claimed;
     let mut closing = shared.closing.subscribe();
     let mut wait = RETRY_FIRST;
     let mut failed_before = false;
@@ -89,9 +97,10 @@ async fn serve(
     // Tasks of their own: foyer panics on poisoned locks, and that must not end this one.
     let writer = tokio::spawn({
         let (shared, mounted) = (shared.clone(), opened.clone());
+        let blocks = directory.as_ref().map(|directory| directory.blocks().to_owned());
         async move {
             hang_in(&shared, &mounted).await?;
-            write(&shared, &mounted).await
+            write(&shared, &mounted, &blocks.unwrap_or_default()).await
         }
     });
     let mut end = writer.await.unwrap_or_else(|panicked| Err(Failure::Panicked(panicked)));
@@ -149,7 +158,9 @@ async fn open(
     }
     let hasher = claimed.hasher();
     let blocks = claimed.blocks();
-    Ok(Mounted::open(blocks, &shared.geometry, hasher, scan, &shared.overflows).await?)
+    let max_objects = shared.config.max_objects.unwrap_or(u64::MAX);
+    let ledger = Ledger::new(scan.blocks, max_objects, shared.wear.clone());
+    Ok(Mounted::open(blocks, &shared.geometry, hasher, ledger, &shared.metrics).await?)
 }
 
 /// Deletes what was deleted while there was no store, then lets everybody see this one.
@@ -169,7 +180,7 @@ async fn hang_in(shared: &Shared, mounted: &Arc<Mounted>) -> Result<(), Failure>
                     state.reason = None;
                     shared.metrics.disk.ready.set(1);
                     let dir = shared.config.dir.display();
-                    tracing::info!(%dir, objects = mounted.tally.objects(), "disk cache ready");
+                    tracing::info!(%dir, objects = mounted.ledger.objects(), "disk cache ready");
                 }
                 return Ok(());
             }
@@ -189,12 +200,12 @@ struct Batch {
 }
 
 /// Writes batch after batch until closing, or until something fails.
-async fn write(shared: &Arc<Shared>, mounted: &Arc<Mounted>) -> Result<(), Failure> {
+async fn write(shared: &Arc<Shared>, mounted: &Arc<Mounted>, blocks: &Path) -> Result<(), Failure> {
     loop {
         if mounted.failed_reads.load(Ordering::Relaxed) >= READ_FAILURES {
             return Err(Failure::Reads);
         }
-        let before = shared.overflows.sum();
+        let before = shared.metrics.disk.overflows();
         let batch = mounted.at_once({
             let (shared, mounted) = (shared.clone(), mounted.clone());
             move || fill(&shared, &mounted)
@@ -211,11 +222,57 @@ async fn write(shared: &Arc<Shared>, mounted: &Arc<Mounted>) -> Result<(), Failu
             }
             continue;
         }
-        if tokio::time::timeout(WRITE_WAIT, mounted.written()).await.is_err() {
-            return Err(Failure::Hung);
-        }
-        settle(shared, mounted, batch, shared.overflows.sum() - before)?;
+        written(mounted).await?;
+        settle(shared, mounted, batch, shared.metrics.disk.overflows() - before)?;
+        look_up_full(shared, mounted, blocks).await?;
+        empty_surplus(shared, mounted, blocks).await?;
     }
+}
+
+async fn written(mounted: &Mounted) -> Result<(), Failure> {
+    tokio::time::timeout(WRITE_WAIT, mounted.written()).await.map_err(|_| Failure::Hung)
+}
+
+/// Looks up what the blocks hold that have become full.
+async fn look_up_full(shared: &Shared, mounted: &Mounted, blocks: &Path) -> Result<(), Failure> {
+    for block in mounted.ledger.unknown() {
+        let content = on_block(shared, blocks, block, scan::content_of).await?;
+        mounted.ledger.know(block, content);
+    }
+    Ok(())
+}
+
+/// Forgets the oldest blocks' entries while there are more than there may be: foyer's index lies in
+/// memory. Killed in between, the next start empties these blocks first.
+async fn empty_surplus(
+    shared: &Arc<Shared>,
+    mounted: &Arc<Mounted>,
+    blocks: &Path,
+) -> Result<(), Failure> {
+    while let Some(block) = mounted.ledger.surplus() {
+        let mut hashes = on_block(shared, blocks, block, scan::hashes_of).await?;
+        mounted.ledger.only_in(block, &mut hashes);
+        for some in hashes.chunks(DELETED_AT_ONCE) {
+            let _state = shared.state.lock();
+            some.iter().for_each(|hash| mounted.delete_hash(*hash));
+        }
+        written(mounted).await?;
+        on_block(shared, blocks, block, |path, _| scan::empty_block(path)).await?;
+        mounted.ledger.emptied(block);
+        shared.metrics.disk.emptied.inc();
+    }
+    Ok(())
+}
+
+async fn on_block<T: Send + 'static>(
+    shared: &Shared,
+    blocks: &Path,
+    block: u32,
+    work: fn(&Path, usize) -> std::io::Result<T>,
+) -> Result<T, Failure> {
+    let (path, size) = (scan::block_path(blocks, block as usize), shared.geometry.block);
+    let done = tokio::task::spawn_blocking(move || work(&path, size)).await;
+    done.map_err(Failure::Panicked)?.map_err(Failure::Block)
 }
 
 /// Hands foyer what fits one flush buffer.
@@ -249,7 +306,8 @@ fn settle(
     overflowed: u64,
 ) -> Result<(), Failure> {
     let counts = &shared.metrics.disk;
-    let mut missing = 0;
+    let mut missing: u64 = 0;
+    let mut on_disk = Vec::with_capacity(batch.keys.len());
     for (key, size) in batch.keys {
         let (told, written): (Vec<OnDisk>, bool) = {
             let mut state = shared.state.lock();
@@ -265,16 +323,16 @@ fn settle(
         };
         if written {
             counts.written.inc();
-            mounted.tally.add(1, size as u64);
+            on_disk.push((mounted.hash(&key), size));
         } else {
             missing += 1;
         }
         tell(told, written);
     }
+    mounted.ledger.wrote(on_disk);
     let waiting = shared.state.lock().pending.bytes();
     counts.pending_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     // Our bounds leave nothing for foyer to drop; should it do so, the rest is well.
-    counts.dropped_overflow.add(overflowed.min(missing));
     let missing = missing.saturating_sub(overflowed);
     if missing == 0 {
         return Ok(());

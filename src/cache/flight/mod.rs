@@ -3,12 +3,14 @@
 //! - [`Flights`]: the flights in the air, by key, seen by all workers.
 //! - [`Flight`]: one fetch. Its *fill* (a task of the leader's worker, see `proxy::fill`) puts in
 //!   what the origin sends; followers wait for the [`Head`], then read the body as it arrives.
-//! - [`stream`]: the shared list of chunks with its window and its readers.
+//! - [`stream`]: the shared list of chunks with its window and its readers; [`windows`]: how much
+//!   all of them hold.
 //!
 //! Dropping a [`Fill`] before it has told a head abandons the flight: followers fetch anew. Once
 //! a body has begun, dropping it breaks every reader's message, never ends it cleanly.
 
 pub mod stream;
+pub mod windows;
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -19,6 +21,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::cache::flight::stream::Stream;
+use crate::cache::flight::windows::Windows;
 use crate::observe::metrics::Metrics;
 
 /// What followers learn of the answer. `T` is what the proxy shares with them.
@@ -67,6 +71,7 @@ const SHARDS: usize = 32;
 struct Inner<T> {
     shards: Vec<Mutex<HashMap<Bytes, Arc<Flight<T>>>>>,
     hasher: RandomState,
+    windows: Arc<Windows>,
     metrics: Arc<Metrics>,
 }
 
@@ -90,10 +95,10 @@ pub enum Joined<T> {
 }
 
 impl<T> Flights<T> {
-    /// No flights yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    /// No flights yet; their bodies are held by `windows`.
+    pub fn new(windows: Arc<Windows>, metrics: Arc<Metrics>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { inner: Arc::new(Inner { shards, hasher: RandomState::new(), metrics }) }
+        Self { inner: Arc::new(Inner { shards, hasher: RandomState::new(), windows, metrics }) }
     }
 
     /// Joins the flight for `key`, or begins one.
@@ -151,6 +156,11 @@ impl<T> Fill<T> {
         self.tell.send_replace(head);
     }
 
+    /// A body of this flight: see [`Stream::new`].
+    pub fn stream(&self, window: u64, kept: bool) -> Arc<Stream> {
+        Stream::new(window, kept, self.flights.windows.clone())
+    }
+
     /// Takes the flight out of the list: from now on a request looks into the cache, or fetches.
     pub fn land(&mut self) {
         if let Some(key) = self.key.take() {
@@ -182,7 +192,7 @@ mod tests {
     use super::*;
 
     fn flights() -> Flights<u32> {
-        Flights::new(Metrics::new(1))
+        Flights::new(Arc::new(Windows::unbounded()), Metrics::new(1))
     }
 
     #[tokio::test]

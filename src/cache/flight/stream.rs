@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 
+use crate::cache::flight::windows::Windows;
+
 /// How a body ended.
 #[derive(Debug, Clone)]
 pub enum End {
@@ -59,12 +61,13 @@ struct State {
 pub struct Stream {
     state: Mutex<State>,
     window: u64,
+    windows: Arc<Windows>,
 }
 
 impl Stream {
-    /// An empty body. At most `window` bytes stay readable here; `kept`: all of it goes into the
-    /// store, too.
-    pub fn new(window: u64, kept: bool) -> Arc<Self> {
+    /// An empty body. At most `window` bytes stay readable here, fewer while all `windows` hold too
+    /// much; `kept`: all of it goes into the store, too.
+    pub fn new(window: u64, kept: bool, windows: Arc<Windows>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 chunks: VecDeque::new(),
@@ -76,6 +79,7 @@ impl Stream {
                 kept,
             }),
             window: window.max(1),
+            windows,
         })
     }
 
@@ -86,12 +90,16 @@ impl Stream {
         }
         let mut state = self.state.lock();
         state.head += chunk.len() as u64;
+        self.windows.hold(chunk.len() as u64);
         state.chunks.push_back(chunk);
-        while state.head - state.base > self.window && state.chunks.len() > 1 {
+        let window = self.windows.allowed(self.window);
+        let before = state.base;
+        while state.head - state.base > window && state.chunks.len() > 1 {
             if let Some(first) = state.chunks.pop_front() {
                 state.base += first.len() as u64;
             }
         }
+        self.windows.release(state.base - before);
         state.wake_readers();
     }
 
@@ -110,13 +118,13 @@ impl Stream {
     }
 
     /// Ready when the fill may push more: always for a body that is kept, otherwise while its
-    /// fastest reader is within half a window.
+    /// fastest reader is within half a window, as far as that may be full now.
     pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         let fastest =
             (state.readers.iter().filter(|reader| !reader.gone)).map(|reader| reader.offset).max();
         let behind = state.head.saturating_sub(fastest.unwrap_or(state.head));
-        if state.kept || behind <= self.window / 2 {
+        if state.kept || behind <= self.windows.allowed(self.window) / 2 {
             return Poll::Ready(());
         }
         state.fill = Some(cx.waker().clone());
@@ -170,6 +178,13 @@ impl State {
             end = start;
         }
         None
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        self.windows.release(state.head - state.base);
     }
 }
 
@@ -247,6 +262,10 @@ impl Drop for StreamReader {
 mod tests {
     use super::*;
 
+    fn alone(window: u64, kept: bool) -> Arc<Stream> {
+        Stream::new(window, kept, Arc::new(Windows::unbounded()))
+    }
+
     fn next(reader: &mut StreamReader) -> Poll<Next> {
         reader.poll_next(&Context::from_waker(Waker::noop()))
     }
@@ -263,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_late_reader_gets_the_whole_body() {
-        let stream = Stream::new(100, true);
+        let stream = alone(100, true);
         stream.push(Bytes::from_static(b"ab"));
         let mut early = stream.reader();
         assert_eq!(text(&mut early), "ab");
@@ -277,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_reader_behind_the_window_is_told_so_and_can_come_back() {
-        let stream = Stream::new(4, true);
+        let stream = alone(4, true);
         let mut slow = stream.reader();
         for chunk in [b"aa", b"bb", b"cc"] {
             stream.push(Bytes::from_static(chunk));
@@ -289,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_is_not_kept_waits_for_its_fastest_reader() {
-        let stream = Stream::new(4, false);
+        let stream = alone(4, false);
         let room = || stream.poll_room(&Context::from_waker(Waker::noop())).is_ready();
         let mut reader = stream.reader();
         let slow = stream.reader();
@@ -303,11 +322,40 @@ mod tests {
 
     #[test]
     fn a_broken_body_never_ends_cleanly() {
-        let stream = Stream::new(4, true);
+        let stream = alone(4, true);
         let mut reader = stream.reader();
         stream.push(Bytes::from_static(b"a"));
         stream.end(End::Broken);
         stream.end(End::Complete(None));
         assert_eq!([text(&mut reader), text(&mut reader)], ["a", "broken"]);
+    }
+
+    #[test]
+    fn with_too_much_in_memory_every_window_is_the_least() {
+        let windows = Arc::new(Windows::new(10, 4));
+        let [first, second] = [true, false].map(|kept| Stream::new(8, kept, windows.clone()));
+        let room = |stream: &Stream| stream.poll_room(&Context::from_waker(Waker::noop()));
+        let mut slow = first.reader();
+        let mut reader = second.reader();
+        for _ in 0..4 {
+            first.push(Bytes::from_static(b"aa"));
+        }
+        assert_eq!(windows.held(), 8);
+        second.push(Bytes::from_static(b"bbb"));
+        assert_eq!(windows.held(), 11);
+        // Too much: the one that is kept is cut down, the other waits for its reader.
+        assert!(room(&second).is_pending() && room(&first).is_ready());
+        first.push(Bytes::from_static(b"cc"));
+        assert_eq!(windows.held(), 4 + 3);
+        assert_eq!(text(&mut slow), "behind");
+        assert!(room(&second).is_ready(), "there is room again");
+        first.push(Bytes::from_static(b"dd"));
+        assert_eq!(windows.held(), 6 + 3, "and a window grows again");
+        assert_eq!(text(&mut reader), "bbb");
+        assert!(room(&second).is_ready());
+        drop((first, slow));
+        assert_eq!(windows.held(), 3);
+        drop((second, reader));
+        assert_eq!(windows.held(), 0);
     }
 }

@@ -18,7 +18,7 @@ const TIB: u64 = 1 << 40;
 pub const MEMORY_SHARDS: u64 = 8;
 const SEGMENTS_PER_SHARD: u64 = 16;
 
-/// The memory tier where the machine is not small.
+/// `cache.memory` where the machine is not small.
 const MEMORY_DEFAULT: u64 = 64 * MIB;
 const SEGMENT_DEFAULT: u64 = 256 * KIB;
 const BLOCK_DEFAULT: u64 = 16 * MIB;
@@ -29,6 +29,7 @@ impl Check<'_> {
     pub(super) fn cache(&mut self, written: &File, machine: &Machine) -> Cache {
         let given = &written.cache;
         let (memory, memory_is_auto) = self.memory(given.memory.as_ref(), machine);
+        let memory_budget = if memory > 0 { memory } else { memory_auto(machine) };
         let disk = self.disk(given.disk.as_ref());
         let block_size = self.block_size(given.block_size.as_ref(), disk);
         let segment_size = self.segment_size(
@@ -69,6 +70,7 @@ impl Check<'_> {
             dir: dir.filter(|_| disk > 0),
             dir_is_explicit: given.dir.is_some(),
             memory,
+            memory_budget,
             disk,
             block_size,
             max_object,
@@ -120,7 +122,6 @@ impl Check<'_> {
         }
     }
 
-    /// `auto`: 64 MiB, but no more than a quarter of what the process may have.
     fn memory(&mut self, given: Option<&Given<MemorySize>>, machine: &Machine) -> (u64, bool) {
         match given {
             Some(Given { value: MemorySize::Bytes(0), .. }) => (0, false),
@@ -141,10 +142,7 @@ impl Check<'_> {
                 }
                 (*bytes, false)
             }
-            Some(Given { value: MemorySize::Auto, .. }) | None => {
-                let quarter = machine.memory.map_or(u64::MAX, |limit| limit / 4 / MIB * MIB);
-                (quarter.clamp(MIB, MEMORY_DEFAULT), true)
-            }
+            Some(Given { value: MemorySize::Auto, .. }) | None => (memory_auto(machine), true),
         }
     }
 
@@ -232,4 +230,10 @@ impl Check<'_> {
         }
         size.min(most)
     }
+}
+
+/// `auto`: 64 MiB, but no more than a quarter of what the process may have.
+fn memory_auto(machine: &Machine) -> u64 {
+    let quarter = machine.memory.map_or(u64::MAX, |limit| limit / 4 / MIB * MIB);
+    quarter.clamp(MIB, MEMORY_DEFAULT)
 }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
+use crate::config::memory::MemoryPlan;
 use crate::config::mistake::{Mistake, Place, SourceText};
 use crate::config::snapshot::{
     AccessTarget, Admin, Cache, Compression, Levels, Limits, Log, LogFormat, Snapshot, Upstream,
@@ -120,6 +121,8 @@ pub fn validate(
     if let Some(upstream) = &upstream {
         check.descriptors(written, machine, &cache, upstream, &mut limits);
     }
+    let plan = MemoryPlan::for_cache(&cache, limits.connections as u64);
+    check.warnings.extend(plan.warnings(cache.disk));
     Some(Snapshot {
         listen,
         upstream: Arc::new(upstream?),

@@ -1,9 +1,13 @@
 //! The disk tier with real files, in one process. Kills and restarts are in `tests/disk.rs`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use super::*;
+
+mod cap;
+mod hot;
 
 const MIB: u64 = 1 << 20;
 
@@ -22,6 +26,11 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What is stored under `key`.
+async fn load(disk: &Disk, key: &[u8]) -> Option<Bytes> {
+    disk.load(key, || false).await.map(|copy| copy.value)
 }
 
 async fn ready(disk: &Disk) {
@@ -54,22 +63,22 @@ async fn what_is_stored_is_found_before_and_after_it_is_written_and_after_reopen
     let (disk, metrics) = open(dir.path(), 16 * MIB);
     // At once: it waits for the recovery.
     assert_eq!(put(&disk, "a", b"1").await, Put::Queued);
-    assert_eq!(disk.load(b"a").await.unwrap(), "1");
+    assert_eq!(load(&disk, b"a").await.unwrap(), "1");
     assert!(disk.may_contain(b"a"));
     ready(&disk).await;
     disk.flush().await;
     assert_eq!(metrics.disk.written.get(), 1);
-    assert_eq!(disk.load(b"a").await.unwrap(), "1");
-    assert_eq!(disk.load(b"b").await, None);
+    assert_eq!(load(&disk, b"a").await.unwrap(), "1");
+    assert_eq!(load(&disk, b"b").await, None);
     assert!(!disk.may_contain(b"b"));
     assert_eq!((disk.objects(), disk.bytes()), (1, 4096));
     disk.close(Duration::from_secs(5)).await;
     assert_eq!(put(&disk, "c", b"3").await, Put::Off);
-    assert_eq!(disk.load(b"a").await, None);
+    assert_eq!(load(&disk, b"a").await, None);
 
     let (disk, _) = open(dir.path(), 16 * MIB);
     ready(&disk).await;
-    assert_eq!(disk.load(b"a").await.unwrap(), "1");
+    assert_eq!(load(&disk, b"a").await.unwrap(), "1");
     assert_eq!((disk.objects(), disk.bytes()), (1, 4096));
     disk.close(Duration::from_secs(5)).await;
 }
@@ -83,20 +92,20 @@ async fn the_newest_wins_and_deletes_hold() {
     for n in 0..200_u32 {
         let value = Bytes::copy_from_slice(&n.to_le_bytes());
         assert_eq!(disk.put(Bytes::from_static(b"k"), value.clone(), ear()).await, Put::Queued);
-        assert_eq!(disk.load(b"k").await.unwrap(), value);
+        assert_eq!(load(&disk, b"k").await.unwrap(), value);
         if n % 7 == 0 {
             disk.delete(b"k");
-            assert_eq!(disk.load(b"k").await, None, "{n}");
+            assert_eq!(load(&disk, b"k").await, None, "{n}");
             assert!(!disk.may_contain(b"k"));
         }
         if n % 11 == 0 {
             disk.flush().await;
-            let now = disk.load(b"k").await;
+            let now = load(&disk, b"k").await;
             assert_eq!(now, (n % 7 != 0).then_some(value), "{n}");
         }
     }
     disk.flush().await;
-    assert_eq!(disk.load(b"k").await.unwrap(), 199_u32.to_le_bytes().as_slice());
+    assert_eq!(load(&disk, b"k").await.unwrap(), 199_u32.to_le_bytes().as_slice());
     let (yes, no) = counts(&heard);
     assert_eq!(yes + no, 200, "everybody was told once");
     assert!(yes > 0 && no > 0);
@@ -112,13 +121,13 @@ async fn too_large_is_refused_and_takes_the_older_copy_along() {
     assert_eq!(put(&disk, "k", &largest).await, Put::Queued);
     disk.flush().await;
     assert_eq!(metrics.disk.written.get(), 1);
-    assert_eq!(disk.load(b"k").await.unwrap(), largest);
+    assert_eq!(load(&disk, b"k").await.unwrap(), largest);
     let (heard, ear) = ear();
     let larger = Bytes::from(vec![7; disk.max_value() + 4096]);
     assert_eq!(disk.put(Bytes::from_static(b"k"), larger, ear()).await, Put::TooLarge);
     assert_eq!(counts(&heard), (0, 1));
     assert_eq!(metrics.disk.dropped_too_large.get(), 1);
-    assert_eq!(disk.load(b"k").await, None);
+    assert_eq!(load(&disk, b"k").await, None);
     disk.close(Duration::from_secs(5)).await;
 }
 
@@ -144,11 +153,11 @@ async fn a_burst_is_written_or_counted() {
     assert_eq!((yes + no, no as u64), (100, behind));
     assert_eq!(metrics.disk.dropped_behind.get(), behind);
     assert_eq!(metrics.disk.written.get(), yes as u64);
-    assert_eq!(disk.foyer_overflows(), (0, 0));
+    assert_eq!(metrics.disk.overflows(), 0);
     assert_eq!(metrics.disk.pending_bytes.get(), 0);
     let mut found = 0;
     for n in 0..100_u32 {
-        if let Some(value) = disk.load(format!("k{n}").as_bytes()).await {
+        if let Some(value) = load(&disk, format!("k{n}").as_bytes()).await {
             assert!(value.len() == 1 << 20 && value.iter().all(|b| *b == n as u8));
             found += 1;
         }
@@ -168,13 +177,52 @@ async fn a_second_one_runs_off_and_takes_over() {
     until("off", || second.state() == DiskState::Off).await;
     assert!(second.reason().unwrap().contains("another process"));
     assert_eq!(put(&second, "a", b"2").await, Put::Off);
-    assert_eq!(second.load(b"a").await, None);
+    assert_eq!(load(&second, b"a").await, None);
     assert_eq!(metrics.disk.failures.get(), 0);
     first.close(Duration::from_secs(5)).await;
     ready(&second).await;
     // It was told of a newer one that it could not keep: the older one must not come back.
-    assert_eq!(second.load(b"a").await, None);
+    assert_eq!(load(&second, b"a").await, None);
     second.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_hundred_lookups_at_once_are_one_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, _) = open(dir.path(), 16 * MIB);
+    let value = vec![7; 100_000];
+    let _ = put(&disk, "a", &value).await;
+    disk.flush().await;
+    disk.close(Duration::from_secs(5)).await;
+    let (disk, metrics) = open(dir.path(), 16 * MIB);
+    ready(&disk).await;
+    for round in 1..=3 {
+        let lookup = || Box::pin(disk.load(b"a", || false));
+        let mut lookups: Vec<_> = std::iter::repeat_with(lookup).take(100).collect();
+        let mut copies = Vec::new();
+        // All ask before the first has its answer, or while it still has it.
+        std::future::poll_fn(|cx| {
+            lookups.retain_mut(|lookup| match lookup.as_mut().poll(cx) {
+                Poll::Ready(copy) => {
+                    copies.push(copy);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            Poll::Ready(())
+        })
+        .await;
+        for lookup in lookups {
+            copies.push(lookup.await);
+        }
+        assert!(copies.iter().flatten().filter(|copy| copy.value == value).count() == 100);
+        assert_eq!(metrics.disk.reads.get(), round);
+    }
+    assert_eq!(load(&disk, b"b").await, None);
+    assert_eq!(metrics.disk.reads.get(), 3, "what the index does not know is not read");
+    assert_eq!(metrics.disk.hits.get(), 300);
+    assert!(metrics.disk.io_read_bytes.get() >= 3 * 100_000, "foyer's own counter");
+    disk.close(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,32 +245,10 @@ async fn deletes_during_recovery_hold() {
     ready(&disk).await;
     disk.flush().await;
     for n in 0..500 {
-        let found = disk.load(format!("k{n}").as_bytes()).await;
+        let found = load(&disk, format!("k{n}").as_bytes()).await;
         let wanted = [None, Some("new"), Some("old")][n % 3];
         assert_eq!(found.as_deref(), wanted.map(str::as_bytes), "k{n}");
     }
-    disk.close(Duration::from_secs(5)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_asked_for_stays_when_the_disk_wraps() {
-    let dir = tempfile::tempdir().unwrap();
-    let (disk, metrics) = open(dir.path(), 4 * MIB);
-    ready(&disk).await;
-    let _ = put(&disk, "hot", b"hot").await;
-    let _ = put(&disk, "cold", b"cold").await;
-    // Three times round.
-    for n in 0..3 * 1024 {
-        let _ = put(&disk, &format!("k{n}"), &[1; 3000]).await;
-        if n % 16 == 0 {
-            disk.flush().await;
-            assert_eq!(disk.load(b"hot").await.as_deref(), Some(b"hot".as_slice()), "{n}");
-        }
-    }
-    disk.flush().await;
-    assert_eq!(disk.load(b"cold").await, None);
-    assert_eq!(metrics.disk.corrupt.get(), 0);
-    assert!(disk.bytes() <= 4 * MIB && disk.bytes() > 2 * MIB, "{}", disk.bytes());
     disk.close(Duration::from_secs(5)).await;
 }
 
@@ -254,7 +280,7 @@ async fn readers_and_writers_of_the_same_keys_never_go_back() {
             while !stop.load(Ordering::SeqCst) {
                 key = (key + 3) % 8;
                 let at_least = latest[key].load(Ordering::SeqCst);
-                if let Some(value) = disk.load(format!("k{key}").as_bytes()).await {
+                if let Some(value) = load(&disk, format!("k{key}").as_bytes()).await {
                     let n = u32::from_le_bytes(value[..4].try_into().unwrap());
                     assert!(n >= at_least, "k{key}: {n} after {at_least}");
                 }
@@ -283,7 +309,7 @@ async fn fifty_quick_closes_under_load_end_in_time() {
                 tokio::spawn(async move {
                     for n in 0.. {
                         let key = Bytes::from(format!("{task}/{}", n % 50));
-                        let _ = disk.load(&key).await;
+                        let _ = load(&disk, &key).await;
                         match disk.put(key, Bytes::from(vec![1; 9000]), None).await {
                             Put::Off => return,
                             _ => tokio::task::yield_now().await,
@@ -313,7 +339,7 @@ async fn odd_sizes_and_no_disk_are_no_panic() {
     assert_eq!(disk.state(), DiskState::Off);
     let off = Disk::off();
     assert_eq!(put(&off, "a", b"1").await, Put::Off);
-    assert_eq!(off.load(b"a").await, None);
+    assert_eq!(load(&off, b"a").await, None);
     off.delete(b"a");
     off.flush().await;
     off.close(Duration::from_secs(1)).await;
@@ -328,7 +354,7 @@ async fn odd_sizes_and_no_disk_are_no_panic() {
             assert_eq!(put(&disk, &format!("k{n}"), &[1; 2000]).await, Put::Queued);
         }
         disk.flush().await;
-        assert!(disk.load(b"k599").await.is_some());
+        assert!(load(&disk, b"k599").await.is_some());
         disk.close(Duration::from_secs(5)).await;
     }
 }
