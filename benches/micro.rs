@@ -181,6 +181,7 @@ fn stored() -> Stored {
 fn policy() -> Policy {
     Policy {
         default_ttl: Duration::ZERO,
+        heuristic_errors: Duration::from_secs(10),
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,

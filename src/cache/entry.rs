@@ -52,13 +52,19 @@ impl Fields {
         self.list.iter().map(|(name, value)| (name, value))
     }
 
-    /// The fields as a map with room for `extra` more.
-    pub fn to_map(&self, extra: usize) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.list.len() + extra);
+    /// The fields as a map.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        self.write_to(&mut map, 0);
+        map
+    }
+
+    /// Adds the fields to `map`, which then has room for `extra` more.
+    pub fn write_to(&self, map: &mut HeaderMap, extra: usize) {
+        map.reserve(self.list.len() + extra);
         for (name, value) in &self.list {
             map.append(name.clone(), value.clone());
         }
-        map
     }
 
     /// The first value of `name`.

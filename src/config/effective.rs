@@ -60,6 +60,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("cache.max_object", text(show_bytes(cache.max_object)), Live),
         ("cache.segment_size", text(show_bytes(cache.segment_size)), Restart),
         ("cache.default_ttl", text(show_duration(cache.default_ttl)), Live),
+        ("cache.heuristic_errors", text(show_duration(cache.heuristic_errors)), Live),
         ("cache.keep_stale", text(show_duration(cache.keep_stale)), Live),
         ("cache.client_directives", text(directives(cache.client_directives)), Live),
         ("cache.share_set_cookie", cache.share_set_cookie.to_string(), Live),

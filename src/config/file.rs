@@ -136,6 +136,9 @@ section! {
         segment_size: Size,
         /// Freshness where the origin says nothing (heuristic, RFC 9111 §4.2.2); 0s: off. Change: live.
         default_ttl: Duration,
+        /// The longest heuristic freshness of an error (4xx, 5xx) that has a Last-Modified; 0s:
+        /// errors are kept by explicit freshness only. Change: live.
+        heuristic_errors: Duration,
         /// How long past its freshness a response is kept. Change: live.
         keep_stale: Duration,
         /// "honour", "limit" (once a second an object) or "ignore". Change: live.

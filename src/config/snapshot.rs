@@ -131,6 +131,8 @@ pub struct Cache {
     pub segment_size: u64,
     /// Heuristic freshness where the origin gives none and nothing else applies; 0: off. Live.
     pub default_ttl: Duration,
+    /// The longest heuristic freshness of an error with Last-Modified; 0: none. Live.
+    pub heuristic_errors: Duration,
     /// How long past its freshness a response is kept. Live.
     pub keep_stale: Duration,
     /// What request directives may do. Live.

@@ -1,12 +1,12 @@
 //! Is this a request that Larder takes up, where does it go, and under which key is its answer?
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::header::UPGRADE;
 use http::{HeaderValue, Version, request};
+use tokio::sync::Notify;
 
-use crate::proxy::ask::Ask;
 use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
 use crate::proxy::worker::{View, Worker};
@@ -15,25 +15,37 @@ use crate::semantics::key::{self, Scheme};
 use crate::semantics::request::{self as http_request, Asked};
 use crate::semantics::unkeyed;
 
-/// Takes up the request with this head, and writes its primary key behind what `key` holds.
+/// What was found out about a request that is taken up: see [`super::ask::Ask`].
+pub struct Admitted {
+    pub(super) asked: Asked,
+    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) scheme: Scheme,
+    pub(super) authority: Option<String>,
+    pub(super) said_authority: Option<String>,
+    pub(super) dropped: bool,
+    pub(super) expects: Option<Arc<Notify>>,
+}
+
+/// Takes up the request with this head: strips what goes no further, and writes its primary key
+/// behind what `key` holds.
 ///
 /// # Errors
 /// It is malformed, a loop, or asks for what Larder never does.
 pub fn admit(
     worker: &Worker,
-    conn: &Arc<Conn>,
-    mut head: request::Parts,
+    view: &View,
+    conn: &Conn,
+    head: &mut request::Parts,
     has_body: bool,
     key: &mut Vec<u8>,
-) -> Result<Ask, ProxyError> {
+) -> Result<Admitted, ProxyError> {
     if let Some(fault) = conn.next_request() {
         return Err(fault.into());
     }
-    let view = worker.view();
     let mut seen = Seen::of(&head.headers);
     let mut upgrade = None;
     if seen.hop_by_hop {
-        upgrade = asked_upgrade(&head).filter(|_| !has_body);
+        upgrade = asked_upgrade(head).filter(|_| !has_body);
         headers::strip_hop_by_hop(&mut head.headers);
         seen = Seen::of(&head.headers);
     }
@@ -43,30 +55,16 @@ pub fn admit(
     let dropped = upgrade.is_none()
         && unkeyed::concerns(&head.method)
         && view.unkeyed.drop_from(&mut head.headers);
-    match check(worker, &view, conn, &head, seen, key) {
-        Ok(Addressed { scheme, authority, said_authority }) => Ok(Ask {
-            asked: Asked::of(&head.method, &head.headers, has_body),
-            view,
-            conn: conn.clone(),
-            head,
-            upgrade,
-            scheme,
-            authority,
-            said_authority,
-            dropped,
-            accepted: OnceLock::new(),
-            expects,
-        }),
-        Err(error) => {
-            if matches!(error, ProxyError::BadRequest { .. }) {
-                worker.house.metrics.server.malformed.inc(); // faults are counted already
-            }
-            Err(error)
-        }
+    let checked = check(worker, view, conn, head, seen, key);
+    if let Err(ProxyError::BadRequest { .. }) = checked {
+        worker.house.metrics.server.malformed.inc(); // faults are counted already
     }
+    let Addressed { scheme, authority, said_authority } = checked?;
+    let asked = Asked::of(&head.method, &head.headers, has_body);
+    Ok(Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects })
 }
 
-/// Where a request goes, and as what the client addressed it: see [`Ask`].
+/// Where a request goes, and as what the client addressed it.
 struct Addressed {
     scheme: Scheme,
     authority: Option<String>,

@@ -6,7 +6,7 @@ use http::header::HOST;
 use http::{HeaderValue, request};
 use tokio::sync::Notify;
 
-use crate::proxy::admission;
+use crate::proxy::admission::{self, Admitted};
 use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
 use crate::semantics::coding::{Accepted, Coding};
@@ -41,6 +41,25 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// A request with this head, as it was admitted.
+    pub fn new(view: Arc<View>, conn: Arc<Conn>, head: request::Parts, admitted: Admitted) -> Self {
+        let Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects } =
+            admitted;
+        Self {
+            view,
+            conn,
+            head,
+            upgrade,
+            asked,
+            scheme,
+            authority,
+            said_authority,
+            dropped,
+            accepted: OnceLock::new(),
+            expects,
+        }
+    }
+
     /// The authority it is addressed to, validated: the Host that is forwarded.
     pub fn authority(&self) -> &str {
         let host = || self.head.headers.get(HOST).and_then(|host| host.to_str().ok());

@@ -42,13 +42,12 @@ pub async fn add(
     worker.house.metrics.cache.compressed.inc();
     // A newer response may have been stored meanwhile: it must not be replaced by this one. The
     // same with another coding or a new life may be.
-    let latest = worker.house.tiers.peek(primary, &ask.head.headers);
-    let Some(latest) = latest.filter(|latest| latest.entry.id == entry.id) else {
-        return entry.clone();
-    };
     let key = found.variant.clone().unwrap_or_else(|| Bytes::copy_from_slice(primary));
     let tiers = worker.house.tiers.clone();
-    match tiers.admit(key, latest.entry.with_coded(coding, StoredBody::Inline(coded))) {
+    let Some(latest) = tiers.held(&key).filter(|latest| latest.id == entry.id) else {
+        return entry.clone();
+    };
+    match tiers.admit(key, latest.with_coded(coding, StoredBody::Inline(coded))) {
         Ok((entry, to_disk)) => {
             tokio::spawn(async move { tiers.write_behind([to_disk]).await });
             entry

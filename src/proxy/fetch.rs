@@ -133,23 +133,25 @@ async fn lead_or_follow(
             flight.head().await
         };
         match head {
-            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed) {
-                // One of those who waited asks for all: what the leader sent may be the reason.
-                Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
-                    failed_before = true;
+            Head::Shared(shared) => {
+                match use_shared(worker, ask, primary, &shared, &wanted, collapsed) {
+                    // One of those who waited asks for all: what the leader sent may be the reason.
+                    Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
+                        failed_before = true;
+                    }
+                    Err(error) => return Err(error),
+                    Ok(Used::Answer(answer)) => return Ok(*answer),
+                    Ok(Used::OtherVariant(names, generation)) => {
+                        wanted.varies = Some((names, generation));
+                        wanted.stale = None;
+                        wanted.fwd = Fwd::VaryMiss;
+                    }
+                    Ok(Used::AskAgain) => match receive(private.take()).await {
+                        Some(private) => return Ok(passed(ask, private, &wanted)),
+                        None => known = Some("not-shared"),
+                    },
                 }
-                Err(error) => return Err(error),
-                Ok(Used::Answer(answer)) => return Ok(*answer),
-                Ok(Used::OtherVariant(names, generation)) => {
-                    wanted.varies = Some((names, generation));
-                    wanted.stale = None;
-                    wanted.fwd = Fwd::VaryMiss;
-                }
-                Ok(Used::AskAgain) => match receive(private.take()).await {
-                    Some(private) => return Ok(passed(ask, private, &wanted)),
-                    None => known = Some("origin-error"),
-                },
-            },
+            }
             Head::Released(reason) => {
                 if let Some(private) = receive(private.take()).await {
                     return Ok(passed(ask, private, &wanted));
@@ -292,6 +294,7 @@ enum Used {
 fn use_shared(
     worker: &Arc<Worker>,
     ask: &Ask,
+    primary: &[u8],
     shared: &Shared,
     wanted: &Wanted,
     collapsed: bool,
@@ -300,6 +303,14 @@ fn use_shared(
     let now = clock::now();
     let answer = match shared {
         Shared::Filling(filling) => {
+            // One flight validates what lies under an alias for all its URLs: is it theirs still?
+            let place = &filling.place;
+            if collapsed
+                && *place != primary
+                && tiers.searches.alias(primary).as_ref() != Some(place)
+            {
+                return Ok(Used::AskAgain);
+            }
             if collapsed && let Some(other) = mismatch(ask, filling) {
                 return Ok(other);
             }

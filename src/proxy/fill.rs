@@ -8,101 +8,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::VARY;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use crate::cache::entry::{Entry, EntryId, Fields};
-use crate::cache::flight::stream::{End, Stream};
+use crate::cache::flight::stream::End;
 use crate::cache::flight::{Fill, Head};
-use crate::cache::tiers::{Found, Selected};
+use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
+use crate::proxy::filling::EndBroken;
+pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
+use crate::semantics::search::Variance;
 use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{encoding, guard, headers, storable, validation, vary, withheld};
+use crate::semantics::{encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
-
-/// What a flight shares with all who wait for it.
-pub enum Shared {
-    /// A response that is being stored while it streams.
-    Filling(Box<Filling>),
-    /// The stored response was validated and is fresh again.
-    Validated {
-        /// What is stored now.
-        entry: Arc<Entry>,
-        /// How the origin said so: 304, or 200 to a HEAD.
-        status: u16,
-        /// Fields of the origin's answer for the leader alone.
-        withheld: HeaderMap,
-    },
-    /// The origin answered with an error status: stale content if that is allowed, else each
-    /// asks for itself.
-    OriginError(u16),
-    /// The origin gave no answer.
-    Failed(ProxyError),
-}
-
-/// A response that is being stored while it streams.
-pub struct Filling {
-    /// What RFC 9111 decisions need.
-    pub stored: Stored,
-    /// The header fields as they are sent.
-    pub fields: Fields,
-    /// Fields for the leader alone, which are not stored.
-    pub withheld: HeaderMap,
-    /// Length of the body, where the head tells it.
-    pub len: Option<u64>,
-    /// Larder may code the body.
-    pub compressible: bool,
-    /// The body as the origin sends it.
-    pub identity: Arc<Stream>,
-    /// The same in the coding that the leader's client gets, if there is one.
-    pub coded: Option<(Coding, Arc<Stream>)>,
-    /// Names the segments.
-    pub id: EntryId,
-    /// The body is stored in segments as it arrives.
-    pub segmented: bool,
-    /// What the response varies on, and the leader's values for it.
-    pub varies: Option<Varies>,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-}
-
-/// The selecting fields of a response and the values it was selected by.
-#[derive(Debug, Clone)]
-pub struct Varies {
-    /// The selecting header fields.
-    pub names: Box<[HeaderName]>,
-    /// The generation of a new list of them.
-    pub generation: u64,
-    /// The normalised values of the request that was answered.
-    pub values: Bytes,
-}
-
-impl Varies {
-    pub(super) fn selected(&self) -> Selected<'_> {
-        Selected { names: &self.names, generation: self.generation, values: &self.values }
-    }
-}
-
-/// An answer for the leader alone.
-pub struct Private {
-    /// The origin's answer.
-    pub response: Response<ResponseBody>,
-    /// When the origin was asked.
-    pub asked_at: Timestamp,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-    /// Why it is not shared.
-    pub reason: &'static str,
-}
 
 /// What a fill needs to know of the request that began it.
 pub struct Plan {
@@ -212,7 +140,7 @@ struct Arrived {
 async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
     let update = arrived.response.headers();
     let entry = &stale.entry;
-    let held = entry.fields.to_map(8);
+    let held = entry.fields.to_map();
     let status = arrived.response.status();
     let matches = match status {
         StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
@@ -228,23 +156,10 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
         let status = status.as_u16();
         fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
     };
-    let refreshed = storable::refreshed(
-        &entry.stored,
-        &merged,
-        &plan.view.policy,
-        &plan.asked,
-        arrived.asked_at,
-        arrived.at,
-    );
-    let refreshed = guard::well_named(&plan.request_fields).and(refreshed);
-    // Selected by other fields than it was stored by: not known for whom it would be right now.
-    let selects_by = |fields| vary::parse(fields, negotiates(plan, entry.compressible));
-    let refreshed = match refreshed {
-        Ok(_) if selects_by(&held) != selects_by(&merged) => Err(NoStore::VaryChanged),
-        other => other,
-    };
-    let (tiers, fields) = (&plan.worker.house.tiers, Fields::copied(&merged));
+    let (tiers, policy) = (&plan.worker.house.tiers, &plan.view.policy);
     let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    let refreshed = refreshed(plan, arrived, entry, &key, &held, &merged);
+    let fields = Fields::copied(&merged);
     let stored = match refreshed {
         Ok(stored) => stored,
         Err(why) => {
@@ -252,14 +167,9 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
             if !why.by_request() {
                 tiers.withdraw(&key);
             }
-            let policy = &plan.view.policy;
-            let stored = storable::unstored(
-                entry.stored.status,
-                &merged,
-                policy,
-                arrived.asked_at,
-                arrived.at,
-            );
+            let status = entry.stored.status;
+            let stored =
+                storable::unstored(status, &merged, policy, arrived.asked_at, arrived.at);
             tell(Arc::new(entry.refreshed(stored, fields, arrived.position)));
             return true;
         }
@@ -273,6 +183,30 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
         Err(new) => tell(new),
     }
     true
+}
+
+/// What is remembered of `entry` at `key` with the fields `merged` instead of those `held`.
+fn refreshed(
+    plan: &Plan,
+    arrived: &Arrived,
+    entry: &Entry,
+    key: &Bytes,
+    held: &HeaderMap,
+    merged: &HeaderMap,
+) -> Result<Stored, NoStore> {
+    let (asked, policy) = (&plan.asked, &plan.view.policy);
+    guard::well_named(&plan.request_fields)?;
+    let (asked_at, at) = (arrived.asked_at, arrived.at);
+    let stored = storable::refreshed(&entry.stored, merged, policy, asked, asked_at, at)?;
+    let selects_by = |fields| vary::parse(fields, negotiates(plan, entry.compressible));
+    let stands_for_others = || {
+        let place = |of| plan.worker.house.tiers.searches.place(&plan.primary, of, random());
+        Variance::of(merged).is_some_and(|variance| key.starts_with(&place(variance)))
+    };
+    // It was selected otherwise: not known for whom it would be right now.
+    let moved = selects_by(held) != selects_by(merged)
+        || (key::is_search_alias(key) && !stands_for_others());
+    if moved { Err(NoStore::VaryChanged) } else { Ok(stored) }
 }
 
 /// Any other answer.
@@ -410,7 +344,15 @@ async fn fill_body(
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
+    let place = match Variance::of(&origin_fields) {
+        Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
+        None => plan.primary.clone(),
+    };
+    if place != plan.primary && tiers.may_hold(&plan.primary) {
+        tiers.withdraw(&plan.primary); // it would be found first
+    }
     let filling = Filling {
+        place,
         fields: Fields::copied(&origin_fields),
         withheld,
         stored,
@@ -441,26 +383,4 @@ async fn fill_body(
     }
     fill.land();
     filling.end(&end);
-}
-
-impl Filling {
-    fn end(&self, end: &End) {
-        if let Some((_, coded)) = &self.coded {
-            coded.end(end.clone());
-        }
-        self.identity.end(end.clone());
-    }
-
-    pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.coded.as_ref().map_or(0, |(_, coded)| coded.readers())
-    }
-}
-
-/// A fill that is dropped midway ends nothing cleanly; one that has ended is not changed.
-struct EndBroken<'a>(&'a Filling);
-
-impl Drop for EndBroken<'_> {
-    fn drop(&mut self) {
-        self.0.end(&End::Broken);
-    }
 }

@@ -53,7 +53,7 @@ pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
 /// condition that it has changed where `stored` is being validated.
 pub fn fields_to_fill(ask: &Ask, via: &Pseudonym, stored: Option<&Fields>) -> HeaderMap {
     let mut fields = fields(ask, via);
-    let held = stored.map(|stored| stored.to_map(0)).unwrap_or_default();
+    let held = stored.map(super::super::cache::entry::Fields::to_map).unwrap_or_default();
     validation::conditional(&held, &mut fields);
     fields
 }

@@ -22,6 +22,7 @@ pub mod decode;
 pub mod error;
 pub mod fetch;
 pub mod fill;
+pub mod filling;
 pub mod forward;
 pub mod interim;
 mod pump;

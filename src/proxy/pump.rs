@@ -211,7 +211,7 @@ impl<'a> Pump<'a> {
         if self.plan.forced {
             entry.set_forced(clock::now());
         }
-        let primary = self.plan.primary.clone();
+        let primary = self.filling.place.clone();
         match &filling.varies {
             None => tiers.admit(primary, entry).ok().map(|(_, to_disk)| vec![to_disk]),
             Some(varies) => {

@@ -108,13 +108,13 @@ impl Representation<'_> {
         if let Ok(status) = StatusCode::from_u16(self.stored.status) {
             *response.status_mut() = status;
         }
-        let mut fields = self.fields.to_map(EXTRA);
+        let fields = response.headers_mut();
+        self.fields.write_to(fields, EXTRA);
         if self.negotiated(ask) {
-            add_vary(&mut fields);
+            add_vary(fields);
         }
-        self.form.fit(&mut fields);
+        self.form.fit(fields);
         fields.insert(AGE, digits::value(self.stored.age(now).as_secs()));
-        *response.headers_mut() = fields;
         response
     }
 

@@ -29,12 +29,13 @@ static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Answers one request: at once where memory has the answer.
 pub fn call(worker: &Arc<Worker>, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Body> {
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
     let tally = Tally::begin(worker, conn, &head);
     let mut walk = Walk { tally, key: Vec::with_capacity(128) };
-    let has_body = !incoming.is_end_stream();
-    let mut ask = match admission::admit(worker, conn, head, has_body, &mut walk.key) {
-        Ok(ask) => ask,
+    let (view, has_body) = (worker.view(), !incoming.is_end_stream());
+    let admitted = admission::admit(worker, &view, conn, &mut head, has_body, &mut walk.key);
+    let mut ask = match admitted {
+        Ok(admitted) => Ask::new(view, conn.clone(), head, admitted),
         Err(error) => return Reply::Now(walk.send_refusal(error, conn)),
     };
     let known = walk.peek(&ask).map(|found| walk.judge(&ask, Lookup::Found(found)));
@@ -62,8 +63,8 @@ struct Walk {
 enum Use {
     /// Answer with this, as it stood then.
     Stored(Found, Decision, Timestamp),
-    /// Ask the origin.
-    Fetch(Wanted),
+    /// Ask the origin. Boxed, as hits pass it by.
+    Fetch(Box<Wanted>),
 }
 
 impl Walk {
@@ -100,7 +101,7 @@ impl Walk {
         };
         match judged? {
             Use::Stored(found, decision, now) => Ok(self.stored(ask, &found, decision, now).await),
-            Use::Fetch(wanted) => Ok(self.fetch(ask, wanted).await),
+            Use::Fetch(wanted) => Ok(self.fetch(ask, *wanted).await),
         }
     }
 
@@ -125,7 +126,7 @@ impl Walk {
             }
             Lookup::Missing { variants } => {
                 let fwd = if variants.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
-                return Ok(Use::Fetch(Wanted::missing(fwd, variants)));
+                return Ok(Use::Fetch(Box::new(Wanted::missing(fwd, variants))));
             }
         };
         let stale = |why| Decision::new(Outcome::Stale).because(why);
@@ -142,7 +143,7 @@ impl Walk {
                 if fwd == Fwd::Request {
                     found.entry.set_forced(now);
                 }
-                Ok(Use::Fetch(Wanted::validated(fwd, detail, found)))
+                Ok(Use::Fetch(Box::new(Wanted::validated(fwd, detail, found))))
             }
         }
     }
@@ -208,10 +209,9 @@ impl Walk {
 
     fn invalidate(&self, ask: &Ask, status: u16, fields: &HeaderMap) {
         let tiers = self.tiers();
+        let filling = self.worker().house.metrics.cache.flights.get() > 0;
         for url in invalidation::invalidated(&ask.head.method, status, &self.key, fields) {
-            if tiers.may_hold(&url) {
-                tiers.invalidate(&url);
-            }
+            tiers.invalidate(&url, filling);
         }
         for name in groups::invalidated(&ask.head.method, status, fields) {
             tiers.invalidate_group(&self.key, &name);

@@ -54,6 +54,7 @@ impl View {
         let cache = &snapshot.cache;
         let policy = Policy {
             default_ttl: cache.default_ttl,
+            heuristic_errors: cache.heuristic_errors,
             keep_stale: cache.keep_stale,
             share_set_cookie: cache.share_set_cookie,
             client_directives: match cache.client_directives {

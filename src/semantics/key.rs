@@ -113,6 +113,48 @@ pub fn path(key: &[u8]) -> &[u8] {
     target.get(..end).unwrap_or_default()
 }
 
+/// A key without its query, and the query (without `?`).
+pub fn split_query(key: &[u8]) -> (Vec<u8>, &[u8]) {
+    let url = url_part(key);
+    let rest = key.get(url.len()..).unwrap_or_default();
+    match memchr::memchr(b'?', url).and_then(|at| url.split_at_checked(at)) {
+        Some((path, query)) => ([path, rest].concat(), query.get(1..).unwrap_or_default()),
+        None => (key.to_vec(), b""),
+    }
+}
+
+/// The key of all URLs that differ from that of `primary` in nothing that makes a difference by
+/// No-Vary-Search: with their canonical query, and the generation of what their path said.
+pub fn search_alias(primary: &[u8], canonical: &[u8], generation: u64) -> Bytes {
+    let url = url_part(primary);
+    let rest = primary.get(url.len()..).unwrap_or_default();
+    let end = memchr::memchr(b'?', url).unwrap_or(url.len());
+    let mut key = Vec::with_capacity(primary.len() + 11);
+    key.extend_from_slice(url.get(..end).unwrap_or_default());
+    if !canonical.is_empty() {
+        key.push(b'?');
+        key.extend_from_slice(canonical);
+    }
+    key.extend_from_slice(rest);
+    key.extend_from_slice(SEARCH);
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.into()
+}
+
+/// What marks an alias by No-Vary-Search.
+const SEARCH: &[u8] = b"\0n";
+
+/// Whether a key is an alias by No-Vary-Search, or a variant of one.
+pub fn is_search_alias(key: &[u8]) -> bool {
+    let rest = key.get(url_part(key).len()..).unwrap_or_default();
+    match rest.strip_prefix(b"\0h") {
+        // A Host holds no NUL.
+        Some(host) => memchr::memchr(0, host).and_then(|end| host.get(end..)),
+        None => Some(rest),
+    }
+    .is_some_and(|rest| rest.starts_with(SEARCH))
+}
+
 /// The name of a cache group on the origin of `key` (RFC 9875), which is no URL's.
 pub fn group(key: &[u8], name: &str) -> Vec<u8> {
     let url = url_part(key);
@@ -190,6 +232,25 @@ mod tests {
             assert_eq!(super::path(&with_host), want.as_bytes());
         }
         assert_eq!(super::path(&segment(&[1; 16], 0, 3)), b"");
+    }
+
+    #[test]
+    fn aliases_lie_under_their_canonical_query() {
+        for (url, host, canonical, want) in [
+            ("/p?a=1&b", None, "a=1", "http://a.org/p?a=1\0n"),
+            ("/p", None, "", "http://a.org/p\0n"),
+            ("/p?", None, "", "http://a.org/p\0n"),
+            ("/p?b", Some("b.org"), "", "http://a.org/p\0hb.org\0n"),
+        ] {
+            let primary = key(Http, "a.org", url, host);
+            let alias = search_alias(&primary, canonical.as_bytes(), 7);
+            assert_eq!(alias, [want.as_bytes(), &7_u64.to_be_bytes()].concat());
+            assert!(is_search_alias(&alias) && is_search_alias(&variant(&alias, 1, b"x")));
+            assert!(!is_search_alias(&primary) && !is_search_alias(&variant(&primary, 1, b"\0n")));
+        }
+        let primary = key(Http, "a.org", "/p?a?b", Some("b.org"));
+        assert_eq!(split_query(&primary), (b"http://a.org/p\0hb.org".to_vec(), &b"a?b"[..]));
+        assert_eq!(split_query(b"http://a.org/p"), (b"http://a.org/p".to_vec(), &b""[..]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What a request asks and where it goes:
 //! - [`request`]: method, directives and target of a request; Max-Forwards.
 //! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields;
-//!   [`language`]: what else fits Accept-Language.
+//!   [`language`]: what else fits Accept-Language; [`search`]: what of a query does not count.
 //! - [`cache_control`]: directives of both sides, parsed; [`targeted`]: fields that outrank them.
 //!
 //! What may be done with a response:
@@ -45,6 +45,7 @@ pub mod policy;
 pub mod range;
 pub mod request;
 pub mod reuse;
+pub mod search;
 pub mod storable;
 pub mod stored;
 pub mod targeted;

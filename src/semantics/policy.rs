@@ -10,6 +10,9 @@ pub struct Policy {
     /// Heuristic freshness where the origin gives none and has no Last-Modified; zero: off.
     /// Bounded like every heuristic freshness.
     pub default_ttl: Duration,
+    /// The longest guess for an error (4xx, 5xx) with a Last-Modified; zero: errors are stored by
+    /// explicit freshness only.
+    pub heuristic_errors: Duration,
     /// How long past its freshness a response is kept, and may be served when the origin
     /// cannot be reached.
     pub keep_stale: Duration,

@@ -18,9 +18,6 @@ use super::targeted::Said;
 use super::time::{DeltaSeconds, Timestamp};
 use super::vary;
 
-/// The longest freshness that is guessed for an error.
-const ERROR_GUESS_LIMIT: Duration = Duration::from_secs(10);
-
 /// Why a response is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoStore {
@@ -285,9 +282,8 @@ fn sets_cookie(headers: &HeaderMap, policy: &Policy) -> bool {
 }
 
 /// Freshness where the origin gave none. What an origin wants validated (no-cache) or shared
-/// (public) may be kept without any; otherwise only a guess that makes it fresh. An error is kept by
-/// a guess only where the origin calls it public itself, and for a short time: what one client has
-/// provoked, others must not see.
+/// (public) may be kept without any; otherwise only a guess that makes it fresh. The guess for an
+/// error is a short one: what a client has provoked, others must not see for long.
 fn guess(
     stored: &mut Stored,
     asked: &Asked,
@@ -296,18 +292,17 @@ fn guess(
     policy: &Policy,
 ) -> Result<(), NoStore> {
     let is_error = stored.status >= 400;
-    let allowed = if is_error {
-        directives.public && stored.last_modified.is_some()
-    } else {
-        directives.public || is_heuristically_cacheable(stored.status)
-    };
+    let longest = if is_error { policy.heuristic_errors } else { Duration::MAX };
+    // An error has no default: it must have been given a Last-Modified, as few provoked ones are.
+    let allowed = (directives.public || is_heuristically_cacheable(stored.status))
+        && (!is_error || (longest > Duration::ZERO && stored.last_modified.is_some()));
     if !allowed {
         return Err(NoStore::NoLifetime);
     }
     let personal = asked.has_cookie || asked.authorised;
     if !personal {
         let guess = freshness::heuristic_lifetime(headers, stored.date, policy);
-        stored.lifetime = if is_error { guess.min(ERROR_GUESS_LIMIT) } else { guess };
+        stored.lifetime = guess.min(longest);
         stored.heuristic = true;
     }
     if stored.lifetime > stored.initial_age || directives.no_cache || directives.public {
@@ -335,9 +330,9 @@ fn is_keepable(status: u16) -> bool {
     (200..600).contains(&status) && !matches!(status, 206 | 304 | 412 | 416 | 417)
 }
 
-/// RFC 9110 §15.1, without 206 and without errors.
+/// RFC 9110 §15.1, without 206.
 fn is_heuristically_cacheable(status: u16) -> bool {
-    matches!(status, 200 | 203 | 204 | 300 | 301 | 308)
+    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// Status codes whose rules of caching are known here (those of RFC 9110 §15).
@@ -440,16 +435,15 @@ mod tests {
             ("302 public by guess", 302, &[(CC, "public"), MODIFIED], Ok(10)),
             ("301 by guess", 301, &[MODIFIED], Ok(10)),
             ("404 with max-age", 404, &[MINUTE], Ok(60)),
-            ("404 by guess", 404, &[MODIFIED], Err(NoStore::NoLifetime)),
-            ("410 by guess", 410, &[MODIFIED], Err(NoStore::NoLifetime)),
-            ("404 public by guess", 404, &[(CC, "public"), MODIFIED], Ok(10)),
+            ("404 by guess", 404, &[MODIFIED], Ok(7)),
+            ("410 by guess", 410, &[MODIFIED], Ok(7)),
             ("404 with a tag", 404, &[("etag", "\"a\"")], Err(NoStore::NoLifetime)),
             ("404 with nothing", 404, &[], Err(NoStore::NoLifetime)),
             ("404 public alone", 404, &[(CC, "public")], Err(NoStore::NoLifetime)),
             ("400 by guess", 400, &[MODIFIED], Err(NoStore::NoLifetime)),
             ("403 by guess", 403, &[MODIFIED], Err(NoStore::NoLifetime)),
             ("599 by guess", 599, &[MODIFIED], Err(NoStore::NoLifetime)),
-            ("599 public by guess", 599, &[(CC, "public"), MODIFIED], Ok(10)),
+            ("599 public by guess", 599, &[(CC, "public"), MODIFIED], Ok(7)),
             ("404 no-cache", 404, &[(CC, "no-cache"), MODIFIED], Err(NoStore::NoLifetime)),
             (
                 "404 with a tag, stale",
@@ -549,6 +543,13 @@ mod tests {
         assert_eq!(ask(&get(&[]), &[], &ttl), Ok(9));
         assert_eq!(ask(&cookie, &[], &ttl), Err(NoStore::Cookie), "default_ttl is a guess");
         assert_eq!(ask(&get(&[]), &[(CC, "max-age=6")], &ttl), Ok(6));
+        let strict = Policy { heuristic_errors: Duration::ZERO, ..POLICY };
+        for (policy, want) in
+            [(&POLICY, Ok(())), (&strict, Err(NoStore::NoLifetime)), (&ttl, Ok(()))]
+        {
+            let got = storable(&get(&[]), 404, &map(&[MODIFIED]), policy, at(0), at(0));
+            assert_eq!(got.map(|_| ()), want);
+        }
         let silent = storable(&get(&[]), 404, &map(&[]), &ttl, at(0), at(0));
         assert_eq!(silent, Err(NoStore::NoLifetime), "default_ttl is for no error");
         let shared = Policy { share_set_cookie: true, ..POLICY };

@@ -116,6 +116,7 @@ pub(super) mod tests {
 
     pub(in super::super) const POLICY: Policy = Policy {
         default_ttl: Duration::ZERO,
+        heuristic_errors: Duration::from_secs(7),
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,

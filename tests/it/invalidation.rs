@@ -1,6 +1,6 @@
 //! What unsafe methods do to stored responses (RFC 9111 §4.4).
 
-use crate::support::{Ask, Larder, Origin, Setup};
+use crate::support::{Ask, Gate, Larder, Origin, SOON, Setup, eventually};
 
 fn counted(statuses: &'static [(&'static str, u16)]) -> Origin {
     Origin::new(move |seen, reply| {
@@ -83,7 +83,7 @@ fn an_answer_to_a_post_that_says_it_is_the_new_state_is_stored_for_get() {
             }
             ("POST", "/silent") => reply.ok(&[&target], body),
             ("POST", "/private") => {
-                reply.ok(&["cache-control: private, max-age=60", &target], body)
+                reply.ok(&["cache-control: private, max-age=60", &target], body);
             }
             _ => reply.ok(&["cache-control: max-age=60"], body),
         }
@@ -171,4 +171,26 @@ fn a_cache_group_is_of_one_origin_and_outlives_a_restart() {
     larder.await_disk();
     assert!(larder.ask(&ask("b.test")).expect(200).was_hit(), "another origin's");
     assert!(!larder.ask(&ask("a.test")).expect(200).was_hit());
+}
+
+#[test]
+fn what_was_being_fetched_when_it_changed_is_not_kept() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::new(move |seen, reply| {
+        if seen.method == "GET" && seen.header("x-slow").is_some() {
+            held.pass();
+        }
+        reply.ok(&["cache-control: max-age=60"], "x");
+    });
+    let larder = Larder::in_front_of(&origin);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| larder.ask(&Ask::get("/a").with("X-Slow", "1")).expect(200));
+        eventually("the fetch", SOON, || origin.count() == 1);
+        larder.ask(&Ask::post("/a", "new")).expect(200);
+        gate.open();
+        slow.join().unwrap();
+    });
+    let after = larder.get("/a").expect(200);
+    assert!(!after.was_hit(), "the older state: {after:?}");
 }

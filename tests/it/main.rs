@@ -47,6 +47,7 @@ mod real_app;
 mod reload;
 mod requests_bad;
 mod restart;
+mod search;
 mod stale;
 mod streaming;
 mod upgrade;

@@ -90,6 +90,7 @@ impl<W: World> Driver<W> {
             modified: None,
             vary: Vec::new(),
             set_cookie: false,
+            group: None,
             version: 0,
             update: 0,
             published_at: world.now() / 1000,
@@ -326,7 +327,7 @@ fn note(tally: &mut Tally, ask: &Ask, site: &Site, forecast: &Forecast, before: 
 }
 
 /// Fields that pass from the origin to the client.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "cache-control",
     "expires",
     "etag",
@@ -336,6 +337,7 @@ const FIELDS: [&str; 11] = [
     "content-location",
     "content-encoding",
     "set-cookie",
+    "cache-groups",
     "x-version",
     "x-update",
 ];

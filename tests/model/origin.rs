@@ -32,6 +32,7 @@ pub struct Page {
     pub modified: Option<u64>,
     pub vary: Vec<&'static str>,
     pub set_cookie: bool,
+    pub group: Option<&'static str>,
     /// Tells one content from another; given when it is published.
     pub version: u64,
     /// Tells one set of fields from another.
@@ -59,6 +60,7 @@ pub struct Done {
     pub location: Option<String>,
     pub content_location: Option<String>,
     pub cache_control: Option<String>,
+    pub group: Option<&'static str>,
 }
 
 /// All that the origin's answer to one request follows from.
@@ -110,6 +112,9 @@ impl Site {
                 fields.add(name, value.clone());
             }
         }
+        if let Some(group) = self.done.group {
+            fields.add("cache-group-invalidation", group);
+        }
         Reply { status: self.done.status, fields, content: "done".into() }
     }
 
@@ -152,6 +157,9 @@ impl Site {
         }
         if page.set_cookie {
             fields.add("set-cookie", format!("session={}", page.update));
+        }
+        if let Some(group) = page.group {
+            fields.add("cache-groups", group);
         }
         fields.add("content-type", "application/octet-stream");
         fields.add("x-version", page.version.to_string());

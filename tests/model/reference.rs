@@ -132,11 +132,12 @@ fn explicit(fields: &Fields, date: u64) -> Option<Millis> {
     said.or_else(|| Some(expires()?.saturating_sub(date) * SECOND))
 }
 
-/// RFC 9110 §15.1, or `public`; errors only where they say both that and when they changed.
+/// RFC 9110 §15.1, or `public`; errors only where they say when they changed.
 fn may_be_guessed_at(reply: &Reply) -> bool {
-    let by_status = matches!(reply.status, 200 | 203 | 204 | 300 | 301 | 308);
+    let by_status =
+        matches!(reply.status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501);
     let dated = reply.status < 400 || reply.fields.has("last-modified");
-    by_status || (reply.fields.says("public") && dated)
+    (by_status || reply.fields.says("public")) && dated
 }
 
 fn guess(reply: &Reply, date: u64) -> Millis {
@@ -285,7 +286,7 @@ impl Cache {
         }
     }
 
-    /// §4.4
+    /// §4.4, RFC 9875
     fn invalidate(&mut self, ask: &Ask, reply: Option<&Reply>) {
         let safe = matches!(ask.method, "OPTIONS" | "TRACE");
         let Some(reply) = reply.filter(|r| !safe && (200..400).contains(&r.status)) else { return };
@@ -294,6 +295,10 @@ impl Cache {
             let named = reply.fields.text(name).unwrap_or_default();
             let path = named.strip_prefix("http://app.test").unwrap_or(&named);
             self.objects.remove(path); // another origin's URL is no path of ours
+        }
+        if let Some(group) = reply.fields.text("cache-group-invalidation") {
+            let of_group = |copy: &Copy| copy.reply.fields.text("cache-groups") == Some(group.clone());
+            self.objects.values_mut().for_each(|object| object.copies.retain(|c| !of_group(c)));
         }
     }
 
@@ -365,7 +370,7 @@ impl Cache {
     ) -> Told {
         let copy = self.copy(at).clone();
         let held = &copy.reply.fields;
-        let mut question = ask.whole();
+        let mut question = Ask { method: ask.method, ..ask.whole() };
         if let Some(etag) = held.text("etag") {
             question.fields.add("if-none-match", etag);
         }
@@ -383,8 +388,8 @@ impl Cache {
                     return self.freshen(at, ask, now, why, &reply);
                 }
                 // It speaks of another response: ask for the whole (§4.3.4).
-                match origin(&ask.whole()) {
-                    Some(reply) => self.full(Some(at), ask, now, why, reply, forced),
+                match origin(&Ask { method: ask.method, ..ask.whole() }) {
+                    Some(reply) => self.told_anew(at, ask, now, why, reply, forced),
                     None => forwarded(why, None),
                 }
             }
@@ -394,8 +399,33 @@ impl Cache {
                 }
                 forwarded(why, Some(reply))
             }
-            Some(reply) => self.full(Some(at), ask, now, why, reply, forced),
+            Some(reply) => self.told_anew(at, ask, now, why, reply, forced),
         }
+    }
+
+    /// The answer to a question about the copy `at` that is no 304.
+    fn told_anew(
+        &mut self,
+        at: (&str, usize),
+        ask: &Ask,
+        now: Millis,
+        why: &'static str,
+        reply: Reply,
+        forced_at: Option<Millis>,
+    ) -> Told {
+        if ask.method != "HEAD" || reply.status != 200 {
+            return self.full(Some(at), ask, now, why, reply, forced_at);
+        }
+        // §4.3.5: HEAD tells whether GET would bring the same.
+        let held = &self.copy(at).reply;
+        let same = |name: &&str| reply.fields.text(name) == held.fields.text(name);
+        let mut validators = ["etag", "last-modified"].into_iter().filter(|n| reply.fields.has(n));
+        let says = validators.clone().next().is_some();
+        if says && validators.all(|name| same(&name)) && reply.content.len() == held.content.len() {
+            return self.freshen(at, ask, now, why, &reply);
+        }
+        self.drop_copy(at);
+        forwarded(why, Some(reply))
     }
 
     /// §4.2.4, RFC 5861 §4, `keep_stale`. `status`: `None` where the origin was out of reach.
@@ -608,8 +638,10 @@ fn refuses(ask: &Ask, copy: &Copy, now: Millis) -> bool {
     }
     let (age, fresh) = (copy.age(now), copy.is_fresh(now));
     let left = copy.lifetime().saturating_sub(age);
+    // RFC 8246: what is immutable and fresh is not reloaded.
+    let settled = fresh && copy.says("immutable");
     let too_old = fields.span("max-age").is_some_and(|limit| {
-        limit == 0 || age > limit || (!fresh && !fields.says("max-stale"))
+        !settled && (limit == 0 || age > limit || (!fresh && !fields.says("max-stale")))
     });
     too_old || fields.span("min-fresh").is_some_and(|limit| left < limit)
 }

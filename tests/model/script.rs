@@ -172,7 +172,7 @@ impl Mix {
             content_location = Some(path(page)); // what a GET would bring
         }
         let said = dice.pick(&[None, Some("max-age=20"), Some("private, max-age=20"), Some("no-cache")]);
-        Done { status, location, content_location, cache_control: said.map(str::to_owned) }
+        Done { status, location, content_location, cache_control: said.map(str::to_owned), group: group(dice) }
     }
 }
 
@@ -231,6 +231,10 @@ fn request_fields(dice: &mut Dice) -> Vec<Field> {
     fields
 }
 
+fn group(dice: &mut Dice) -> Option<&'static str> {
+    dice.one_in(4).then(|| dice.pick(&["\"one\"", "\"two\""]))
+}
+
 fn new_page(dice: &mut Dice) -> Page {
     let mut said = Vec::new();
     let ages = ["max-age=0", "max-age=3", "max-age=3", "max-age=20", "max-age=20", "max-age=300"];
@@ -241,7 +245,7 @@ fn new_page(dice: &mut Dice) -> Page {
     maybe(dice, 16, &mut said, &["no-store"]);
     maybe(dice, 10, &mut said, &["no-cache"]);
     maybe(dice, 8, &mut said, &["must-revalidate", "proxy-revalidate"]);
-    maybe(dice, 24, &mut said, &["must-understand"]);
+    maybe(dice, 24, &mut said, &["must-understand", "immutable"]);
     maybe(dice, 6, &mut said, &["stale-while-revalidate=3", "stale-while-revalidate=30"]);
     maybe(dice, 6, &mut said, &["stale-if-error=3", "stale-if-error=60"]);
     let seldom = [204, 203, 299, 300, 301, 302, 308, 401, 403, 404, 404, 410, 410, 500, 503];
@@ -264,6 +268,7 @@ fn new_page(dice: &mut Dice) -> Page {
         modified: dice.one_in(2).then(|| dice.pick(&[0, 50, 200, 100_000, 1_000_000])),
         vary,
         set_cookie: dice.one_in(20),
+        group: group(dice),
         version: 0,
         update: 0,
         published_at: 0,

@@ -81,6 +81,12 @@ impl Check<'_> {
                 Duration::ZERO,
                 Duration::ZERO..=year,
             ),
+            heuristic_errors: self.wait(
+                "cache.heuristic_errors",
+                given.heuristic_errors.as_ref(),
+                10 * SECOND,
+                Duration::ZERO..=DAY,
+            ),
             keep_stale: self.wait(
                 "cache.keep_stale",
                 given.keep_stale.as_ref(),

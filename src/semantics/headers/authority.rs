@@ -21,8 +21,22 @@ static CLASSES: [Class; 256] = {
     while byte < 128 {
         table[byte] = match byte as u8 {
             b'A'..=b'Z' => Class::Upper,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => Class::Plain,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => Class::Plain,
+            b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b';'
+            | b'=' => Class::Plain,
             _ => Class::Other,
         };
         byte += 1;
