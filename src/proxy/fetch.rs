@@ -256,7 +256,8 @@ pub async fn answer_post(
     mut answer: Private,
 ) -> Result<Answer, ProxyError> {
     let policy = &ask.view.policy;
-    headers::strip_hop_by_hop(answer.response.headers_mut());
+    let at = clock::now();
+    headers::receive(answer.response.headers_mut(), at);
     let withheld = withheld::take(answer.response.headers_mut(), policy);
     let judged = storable::storable_post(
         &ask.asked,
@@ -265,7 +266,7 @@ pub async fn answer_post(
         answer.response.headers(),
         policy,
         answer.asked_at,
-        clock::now(),
+        at,
     );
     let request = &ask.head.headers;
     let asked = storable::as_get(&ask.asked);
