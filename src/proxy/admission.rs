@@ -42,12 +42,11 @@ pub fn admit(
     if let Some(fault) = conn.next_request() {
         return Err(fault.into());
     }
-    let mut seen = Seen::of(&head.headers);
+    let seen = Seen::of(&head.headers);
     let mut upgrade = None;
     if seen.hop_by_hop {
         upgrade = asked_upgrade(head).filter(|_| !has_body);
-        headers::strip_hop_by_hop(&mut head.headers);
-        seen = Seen::of(&head.headers);
+        headers::strip_hop_by_hop(&mut head.headers); // leaves the other kinds as they are
     }
     let expects = (has_body && http_request::expects_continue(&head.headers, head.version))
         .then(Arc::default);

@@ -21,7 +21,7 @@ use crate::proxy::interim::{self, Relay};
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::reuse::{self, Failure};
+use crate::semantics::reuse::{self, Failure, Reuse};
 use crate::semantics::storable::NoStore;
 use crate::semantics::{guard, headers, key, storable, vary, withheld};
 
@@ -117,6 +117,10 @@ async fn lead_or_follow(
         };
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
+                // Of those who failed together another may have been faster.
+                if failed_before && let Some(answer) = fetched_meanwhile(worker, ask, primary) {
+                    return Ok(answer);
+                }
                 let relay = Relay::open(worker, ask).await;
                 let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
@@ -182,6 +186,16 @@ fn passed(ask: &Ask, private: Private, wanted: &Wanted) -> Answer {
     respond::from_origin(ask, private, decision)
 }
 
+/// What another has fetched since this request looked for it.
+fn fetched_meanwhile(worker: &Worker, ask: &Ask, primary: &[u8]) -> Option<Answer> {
+    let tiers = &worker.house.tiers;
+    let found = tiers.peek(primary, &ask.head.headers)?;
+    let (stored, forced, now) = (&found.entry.stored, found.entry.last_forced(), clock::now());
+    let reuse = reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now);
+    let decision = Decision::new(Outcome::Hit);
+    (reuse == Reuse::Fresh).then(|| respond::from_entry(ask, tiers, &found.entry, decision, now))
+}
+
 /// Begins the fill as a task of its own.
 fn launch(
     worker: &Arc<Worker>,
@@ -242,7 +256,8 @@ pub async fn answer_post(
     mut answer: Private,
 ) -> Result<Answer, ProxyError> {
     let policy = &ask.view.policy;
-    headers::strip_hop_by_hop(answer.response.headers_mut());
+    let at = clock::now();
+    headers::receive(answer.response.headers_mut(), at);
     let withheld = withheld::take(answer.response.headers_mut(), policy);
     let judged = storable::storable_post(
         &ask.asked,
@@ -251,7 +266,7 @@ pub async fn answer_post(
         answer.response.headers(),
         policy,
         answer.asked_at,
-        clock::now(),
+        at,
     );
     let request = &ask.head.headers;
     let asked = storable::as_get(&ask.asked);

@@ -24,6 +24,15 @@ impl Tiers {
             && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
     }
 
+    /// Forgets the copy at `key` for good: the origin says by now that it may not be kept. The disk
+    /// only loses sight of what is deleted, so the key goes into the log, too.
+    pub fn withdraw(&self, key: &[u8]) {
+        if self.disk.may_contain(key) {
+            let _ = self.purges.supersede(key); // nothing comes in its place
+        }
+        self.remove(key);
+    }
+
     /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
     /// included, are not used any more, nor is what is being fetched now. Recorded only where
     /// there may be a copy, or, with `filling`, where one may be coming in.
