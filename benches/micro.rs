@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -168,11 +168,13 @@ fn stored() -> Stored {
         must_revalidate: false,
         no_cache: false,
         no_transform: false,
+        immutable: false,
         stale_if_error: None,
         stale_while_revalidate: None,
         etag: None,
         last_modified: None,
         validator: false,
+        groups: Vec::new(),
     }
 }
 
@@ -221,11 +223,11 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
         asked: Asked::of(&head.method, &head.headers, false),
         head,
         upgrade: None,
-        authority: "www.example.org".into(),
+        authority: None,
         scheme: Scheme::Http,
         said_authority: None,
-        trusted: false,
         dropped: false,
-        received: None,
+        accepted: OnceLock::new(),
+        expects: None,
     })
 }

@@ -27,15 +27,41 @@ fn read_ms(clock: ClockId) -> u64 {
     secs.saturating_mul(1000).saturating_add(nanos / 1_000_000)
 }
 
-/// Now, for every decision on freshness. The first call sets the clock.
-pub fn now() -> Timestamp {
-    let boot = monotonic_ms();
-    let mut offset = OFFSET_MS.load(Ordering::Relaxed);
-    if offset == 0 {
-        follow_wall_clock();
-        offset = OFFSET_MS.load(Ordering::Relaxed);
+/// One reading of the boot clock: good for a date and for a span alike, so that a request asks
+/// for the time no more often than it must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    ns: u64,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        let secs = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+        Self { ns: secs.saturating_mul(1_000_000_000).saturating_add(nanos) }
     }
-    Timestamp::from_millis(boot.saturating_add(offset))
+
+    /// The date, for every decision on freshness. The first call sets the clock.
+    pub fn timestamp(self) -> Timestamp {
+        let mut offset = OFFSET_MS.load(Ordering::Relaxed);
+        if offset == 0 {
+            follow_wall_clock();
+            offset = OFFSET_MS.load(Ordering::Relaxed);
+        }
+        Timestamp::from_millis((self.ns / 1_000_000).saturating_add(offset))
+    }
+
+    /// Nanoseconds since `earlier`.
+    pub fn ns_since(self, earlier: Self) -> u64 {
+        self.ns.saturating_sub(earlier.ns)
+    }
+}
+
+/// Now, for every decision on freshness.
+pub fn now() -> Timestamp {
+    Moment::now().timestamp()
 }
 
 /// Takes over a wall clock that was stepped forward. Called at start and then about once a

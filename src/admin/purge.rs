@@ -60,6 +60,11 @@ fn checked(url: &str) -> Result<String, Problem> {
     if !url.bytes().all(|byte| byte.is_ascii_graphic() || byte >= 0x80) {
         return Err(bad("url must not have blanks or control characters: write them as %XX"));
     }
+    if http::Uri::try_from(url).is_err() {
+        return Err(bad(
+            "no client can ask for this url: write `<`, `>`, `\"` and the like as %XX",
+        ));
+    }
     Ok(url.into())
 }
 
@@ -89,6 +94,7 @@ mod tests {
             ("later", r#"{"tag": "a"}"#, Err("by tag is not in this version")),
             ("a part of a url", r#"{"url": "a/b"}"#, Err("must begin")),
             ("a fragment", r#"{"url": "/a#b"}"#, Err("fragment")),
+            ("no target", r#"{"url": "/a?q=\"b\""}"#, Err("as %XX")),
             ("a line end", r#"{"url": "/a\nb"}"#, Err("control")),
         ] {
             match (parse(body.as_bytes()), want) {

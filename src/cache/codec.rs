@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::cache::entry::{Entry, EntryId, Fields, Known, Slot, StoredBody, Variants};
+use crate::semantics::coding::Coding;
 use crate::semantics::stored::Stored;
 
 /// Version of the format; part of the disk's geometry marker too.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 const MAGIC: [u8; 4] = *b"LRDR";
 const PREFIX: usize = 4 + 1 + 1 + 4 + 8;
@@ -56,7 +57,8 @@ struct EntryHead {
     stored: Stored,
     fields: Vec<(String, Vec<u8>)>,
     identity: BodyHead,
-    gzip: Option<BodyHead>,
+    /// By the numbers of their codings.
+    coded: Vec<(u8, BodyHead)>,
     compressible: bool,
     id: EntryId,
     position: u64,
@@ -97,13 +99,15 @@ fn encode_entry(entry: &Entry) -> Result<Bytes, CodecError> {
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect(),
         identity: body_head(&entry.identity)?,
-        gzip: entry.gzip.as_ref().map(body_head).transpose()?,
+        coded: (entry.coded.iter())
+            .map(|(coding, body)| Ok((*coding as u8, body_head(body)?)))
+            .collect::<Result<_, CodecError>>()?,
         compressible: entry.compressible,
         id: entry.id,
         position: entry.position,
     };
-    let mut bodies: Vec<&Bytes> = Vec::with_capacity(2);
-    for body in [Some(&entry.identity), entry.gzip.as_ref()].into_iter().flatten() {
+    let mut bodies: Vec<&Bytes> = Vec::with_capacity(1 + entry.coded.len());
+    for body in [&entry.identity].into_iter().chain(entry.coded.iter().map(|(_, body)| body)) {
         if let StoredBody::Inline(bytes) = body {
             bodies.push(bytes);
         }
@@ -183,12 +187,16 @@ fn decode_entry(head: &[u8], mut bodies: Bytes) -> Result<Slot, CodecError> {
         map.append(name, value);
     }
     let identity = body(head.identity, &mut bodies)?;
-    let gzip = head.gzip.map(|gzip| body(gzip, &mut bodies)).transpose()?;
+    let mut coded = Vec::with_capacity(head.coded.len());
+    for (number, of) in head.coded {
+        let coding = Coding::numbered(number).ok_or(CodecError::Content)?;
+        coded.push((coding, body(of, &mut bodies)?));
+    }
     if !bodies.is_empty() {
         return Err(CodecError::Content);
     }
     let mut entry = Entry::new(head.stored, Fields::copied(&map), identity, head.position);
-    entry.gzip = gzip;
+    entry.coded = coded.into();
     entry.compressible = head.compressible;
     entry.id = head.id;
     Ok(Slot::Entry(Arc::new(entry)))

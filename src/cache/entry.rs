@@ -5,11 +5,14 @@
 //! builds its header map from slices of that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::semantics::coding::Coding;
+use crate::semantics::encoding;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 
@@ -49,13 +52,19 @@ impl Fields {
         self.list.iter().map(|(name, value)| (name, value))
     }
 
-    /// The fields as a map with room for `extra` more.
-    pub fn to_map(&self, extra: usize) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.list.len() + extra);
+    /// The fields as a map.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        self.write_to(&mut map, 0);
+        map
+    }
+
+    /// Adds the fields to `map`, which then has room for `extra` more.
+    pub fn write_to(&self, map: &mut HeaderMap, extra: usize) {
+        map.reserve(self.list.len() + extra);
         for (name, value) in &self.list {
             map.append(name.clone(), value.clone());
         }
-        map
     }
 
     /// The first value of `name`.
@@ -66,6 +75,13 @@ impl Fields {
     /// All values of `name`.
     pub fn get_all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
         self.list.iter().filter(move |(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// The coding that may be taken off the content that they describe.
+    pub fn decodable(&self, stored: &Stored) -> Option<Coding> {
+        let lines = self.iter().filter(|(name, _)| **name == CONTENT_ENCODING);
+        let lines = lines.map(|(_, value)| value);
+        encoding::decodable(stored.status, stored.no_transform, lines)
     }
 
     /// Memory that the fields take, in bytes.
@@ -129,8 +145,10 @@ pub struct Entry {
     pub fields: Fields,
     /// The body as the origin sent it.
     pub identity: StoredBody,
-    /// The same gzipped by Larder, if it was asked for once.
-    pub gzip: Option<StoredBody>,
+    /// The same in the codings that Larder has made of it, each once.
+    pub coded: Box<[(Coding, StoredBody)]>,
+    /// The coding that the origin put on, where it may be taken off for who cannot take it.
+    pub decodes: Option<Coding>,
     /// True where Larder may code the body: by its type, its directives and its own coding.
     pub compressible: bool,
     /// Names the entry's segments.
@@ -141,8 +159,8 @@ pub struct Entry {
     checked: AtomicU64,
     /// When a client last forced a fetch or validation, in ms since the epoch; 0: never.
     forced: AtomicU64,
-    /// Somebody is making the missing coding.
-    coding: AtomicBool,
+    /// Codings that somebody is making, by the bit of their number.
+    making: AtomicU8,
     /// Where on disk its copy was written, the smaller the older; [`Entry::NO_COPY`]: nowhere.
     copied: AtomicU64,
 }
@@ -153,17 +171,19 @@ impl Entry {
 
     /// A new entry, fetched when the purge log stood at `position`.
     pub fn new(stored: Stored, fields: Fields, identity: StoredBody, position: u64) -> Self {
+        let decodes = fields.decodable(&stored);
         Self {
             stored,
             fields,
             identity,
-            gzip: None,
+            coded: Box::default(),
+            decodes,
             compressible: false,
             id: [0; 16],
             position,
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(0),
-            coding: AtomicBool::new(false),
+            making: AtomicU8::new(0),
             copied: AtomicU64::new(Self::NO_COPY),
         }
     }
@@ -171,26 +191,34 @@ impl Entry {
     /// The same response with other metadata: after a validation, at log position `position`.
     #[must_use]
     pub fn refreshed(&self, stored: Stored, fields: Fields, position: u64) -> Self {
+        let decodes = fields.decodable(&stored);
         Self {
             stored,
             fields,
             identity: self.identity.clone(),
-            gzip: self.gzip.clone(),
+            coded: self.coded.clone(),
+            decodes,
             compressible: self.compressible,
             id: self.id,
             position,
             checked: AtomicU64::new(position),
             forced: AtomicU64::new(self.forced.load(Ordering::Relaxed)),
-            coding: AtomicBool::new(false),
+            making: AtomicU8::new(0),
             copied: AtomicU64::new(Self::NO_COPY),
         }
     }
 
-    /// The same response with a gzipped body beside the other.
+    /// The body that Larder has made in `coding`.
+    pub fn body_in(&self, coding: Coding) -> Option<&StoredBody> {
+        self.coded.iter().find(|(own, _)| *own == coding).map(|(_, body)| body)
+    }
+
+    /// The same response with a body in `coding` beside the others.
     #[must_use]
-    pub fn with_gzip(&self, gzip: StoredBody) -> Self {
+    pub fn with_coded(&self, coding: Coding, body: StoredBody) -> Self {
         let mut entry = self.refreshed(self.stored.clone(), self.fields.clone(), self.position);
-        entry.gzip = Some(gzip);
+        let others = self.coded.iter().filter(|(own, _)| *own != coding).cloned();
+        entry.coded = others.chain([(coding, body)]).collect();
         entry.checked.store(self.checked_to(), Ordering::Relaxed);
         entry
     }
@@ -216,15 +244,18 @@ impl Entry {
         self.forced.store(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// True for the first caller: it makes the missing coding. Others use what there is.
-    pub fn claim_coding(&self) -> bool {
-        !self.coding.swap(true, Ordering::Relaxed)
+    /// True for the first caller: it makes the missing body in `coding`. Others use what there is.
+    pub fn claim_coding(&self, coding: Coding) -> bool {
+        let bit = 1 << coding as u8;
+        self.making.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
     /// A body of it lies in segments.
     pub fn is_segmented(&self) -> bool {
-        let bodies = [Some(&self.identity), self.gzip.as_ref()];
-        bodies.into_iter().flatten().any(|body| matches!(body, StoredBody::Segmented { .. }))
+        let coded = self.coded.iter().map(|(_, body)| body);
+        std::iter::once(&self.identity)
+            .chain(coded)
+            .any(|body| matches!(body, StoredBody::Segmented { .. }))
     }
 
     /// Where on disk its copy was written.
@@ -247,8 +278,10 @@ impl Entry {
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.fields.weight()
+            + self.stored.groups.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
             + self.identity.weight()
-            + self.gzip.as_ref().map_or(0, StoredBody::weight)
+            + size_of_val(&*self.coded)
+            + self.coded.iter().map(|(_, body)| body.weight()).sum::<usize>()
     }
 }
 

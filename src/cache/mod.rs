@@ -5,7 +5,8 @@
 //! - [`memory`] and [`disk`]: the tiers; [`hash`]: the keyed hasher of both.
 //! - [`budget`]: one budget of memory for all of them.
 //! - [`flight`]: one fetch per object, streamed to all who want it.
-//! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for.
+//! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for;
+//!   [`searches`]: what lies under a query that stands for others.
 
 pub mod budget;
 pub mod codec;
@@ -15,5 +16,6 @@ pub mod flight;
 pub mod hash;
 pub mod memory;
 pub mod purge;
+pub mod searches;
 pub mod tiers;
 pub mod uncacheable;

@@ -5,9 +5,11 @@
 //!
 //! - `hot`: what is asked for in memory is kept on disk, too.
 //! - `incomplete`: entries of which a part is missing.
+//! - `terms`: what goes in and out.
 
 mod hot;
 mod incomplete;
+mod terms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,62 +21,13 @@ use crate::cache::codec;
 use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{PurgeLog, Ticket, Verdict};
+use crate::cache::purge::{PurgeLog, Verdict};
+use crate::cache::searches::Searches;
 use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
 use crate::semantics::{key, language, vary};
 
-/// What a lookup found.
-#[derive(Debug)]
-pub enum Lookup {
-    /// A stored response that no purge forbids.
-    Found(Found),
-    /// Nothing for this request.
-    Missing {
-        /// The list of selecting fields, where the key has one: something is stored for others.
-        variants: Option<Arc<Variants>>,
-    },
-}
-
-/// A stored response and where it lies.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The response.
-    pub entry: Arc<Entry>,
-    /// A soft purge made it stale.
-    pub stale: bool,
-    /// The key of the variant; `None`: it lies at the primary key.
-    pub variant: Option<Bytes>,
-}
-
-/// Which of an entry's bodies a segment belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Part {
-    /// The body as the origin sent it.
-    Identity = 0,
-    /// The same gzipped.
-    Gzip = 1,
-}
-
-/// Something that lookups find already and that the disk has yet to get.
-pub struct ToDisk {
-    key: Bytes,
-    slot: Slot,
-    /// Logged for the copy that this one replaces.
-    ticket: Option<Ticket>,
-}
-
-/// By what a response was selected among its key's variants.
-#[derive(Debug, Clone, Copy)]
-pub struct Selected<'a> {
-    /// The selecting header fields.
-    pub names: &'a [HeaderName],
-    /// The generation of the list, if it is a new one.
-    pub generation: u64,
-    /// Their normalised values in the request.
-    pub values: &'a Bytes,
-}
+pub use crate::cache::tiers::terms::{Found, Lookup, Part, Selected, ToDisk};
 
 /// The tiers.
 pub struct Tiers {
@@ -84,6 +37,8 @@ pub struct Tiers {
     pub disk: Disk,
     /// What was invalidated.
     pub purges: PurgeLog,
+    /// Where responses lie because of No-Vary-Search.
+    pub searches: Searches,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
     incomplete: Incomplete,
@@ -93,8 +48,8 @@ pub struct Tiers {
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        let (variant_lists, incomplete) = Default::default();
-        Self { memory, disk, purges, variant_lists, incomplete, metrics }
+        let (searches, variant_lists, incomplete) = Default::default();
+        Self { memory, disk, purges, searches, variant_lists, incomplete, metrics }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
@@ -115,8 +70,21 @@ impl Tiers {
     }
 
     /// What is stored under `primary` for a request with the header fields `request`; `languages`:
-    /// also what was fetched for another Accept-Language, where it fits.
+    /// also what was fetched for another Accept-Language, where it fits. And what was fetched for
+    /// another query, where that makes no difference.
     pub async fn lookup(&self, primary: &[u8], request: &HeaderMap, languages: bool) -> Lookup {
+        let own = self.lookup_at(primary, request, languages).await;
+        if matches!(own, Lookup::Missing { .. })
+            && let Some(alias) = self.searches.alias(primary)
+            && let Lookup::Found(mut found) = self.lookup_at(&alias, request, languages).await
+        {
+            found.variant.get_or_insert(alias);
+            return Lookup::Found(found);
+        }
+        own
+    }
+
+    async fn lookup_at(&self, primary: &[u8], request: &HeaderMap, languages: bool) -> Lookup {
         let variants = match self.slot(primary).await {
             Some(Slot::Entry(entry)) => {
                 return self
@@ -145,6 +113,14 @@ impl Tiers {
     async fn variant(&self, variant: Bytes) -> Option<Found> {
         let Some(Slot::Entry(entry)) = self.slot(&variant).await else { return None };
         self.checked(&variant, entry, Some(variant.clone()))
+    }
+
+    /// The response that lies at exactly `key` in memory, whatever the purge log says of it.
+    pub fn held(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        match self.memory.get(key)? {
+            Slot::Entry(entry) => Some(entry),
+            Slot::Variants(_) | Slot::Segment(_) => None,
+        }
     }
 
     /// Is anything stored for the URL of `primary`, as far as can be told without reading?
@@ -209,7 +185,8 @@ impl Tiers {
         if entry.checked_to() >= position {
             return Some(Found { entry, stale: false, variant });
         }
-        match self.purges.verdict(key, entry.position, entry.checked_to()) {
+        let base = entry.position.max(entry.checked_to());
+        match self.verdict(key, &entry, base) {
             Verdict::Valid => {
                 entry.set_checked(position);
                 Some(Found { entry, stale: false, variant })
@@ -224,6 +201,22 @@ impl Tiers {
         }
     }
 
+    /// What the purge log says of `entry` under `key`, which was fetched or checked last at `base`.
+    fn verdict(&self, key: &[u8], entry: &Entry, base: u64) -> Verdict {
+        match self.purges.verdict(key, entry.position, base) {
+            Verdict::Purged => Verdict::Purged,
+            _ if self.is_void(key, entry, base) => Verdict::Purged,
+            verdict => verdict,
+        }
+    }
+
+    /// A group that `entry` belongs to was made void after `base` (RFC 9875).
+    fn is_void(&self, key: &[u8], entry: &Entry, base: u64) -> bool {
+        let groups = &entry.stored.groups;
+        !groups.is_empty()
+            && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
+    }
+
     /// Takes `entry` in under `key`: from now on lookups find it. Gives it back where a purge is
     /// newer than its fetch. What is returned beside it goes to [`Self::write_behind`].
     pub fn admit(&self, key: Bytes, mut entry: Entry) -> Result<(Arc<Entry>, ToDisk), Arc<Entry>> {
@@ -233,13 +226,15 @@ impl Tiers {
             // The copy on disk must not come back after a kill, so its key goes into the log
             // before the new copy is used.
             let logged = self.purges.supersede(&key);
-            if self.purges.admits(&logged, entry.position) != Verdict::Valid {
+            if self.purges.admits(&logged, entry.position) != Verdict::Valid
+                || self.is_void(&key, &entry, entry.position)
+            {
                 return Err(Arc::new(entry));
             }
             entry.position = logged.position();
             entry.set_checked(logged.position());
             ticket = Some(logged);
-        } else if self.purges.verdict(&key, entry.position, entry.position) != Verdict::Valid {
+        } else if self.verdict(&key, &entry, entry.position) != Verdict::Valid {
             return Err(Arc::new(entry));
         }
         let entry = Arc::new(entry);
@@ -316,10 +311,20 @@ impl Tiers {
     }
 
     /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
-    /// included, are not used any more, nor is what is being fetched now.
-    pub fn invalidate(&self, url: &[u8]) {
-        self.purges.invalidate(key::url_part(url));
-        self.remove(url);
+    /// included, are not used any more, nor is what is being fetched now. Recorded only where
+    /// there may be a copy, or, with `filling`, where one may be coming in.
+    pub fn invalidate(&self, url: &[u8], filling: bool) {
+        for url in [Some(Bytes::copy_from_slice(url)), self.searches.alias(url)].iter().flatten() {
+            if filling || self.may_hold(url) {
+                self.purges.invalidate(key::url_part(url));
+                self.remove(url);
+            }
+        }
+    }
+
+    /// The same of all that belongs to the group `name` on the origin of `primary` (RFC 9875).
+    pub fn invalidate_group(&self, primary: &[u8], name: &str) {
+        self.purges.invalidate(&key::group(primary, name));
     }
 
     /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.
@@ -331,7 +336,7 @@ impl Tiers {
         bytes: Bytes,
         in_memory: bool,
     ) -> bool {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         let slot = Slot::Segment(bytes);
         if in_memory {
             self.memory.insert(key.clone(), slot.clone());
@@ -347,7 +352,7 @@ impl Tiers {
         index: u32,
         in_memory: bool,
     ) -> Option<Bytes> {
-        let key = key::segment(id, part as u8, index);
+        let key = key::segment(id, part.number(), index);
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }

@@ -79,13 +79,19 @@ impl Control for Office {
 
     fn purge(&self, request: PurgeRequest) -> BoxFuture<'_, Result<PurgeAnswer, String>> {
         Box::pin(async move {
-            let what = match request.what {
-                PurgeWhat::Url(url) => What::Url(key::url(&url)),
-                PurgeWhat::All => What::Everything,
-            };
-            let purges = self.rooms.house.tiers.purges.clone();
-            let recorded =
-                tokio::task::spawn_blocking(move || purges.purge(&what, request.soft)).await;
+            let tiers = self.rooms.house.tiers.clone();
+            let recorded = tokio::task::spawn_blocking(move || {
+                let PurgeWhat::Url(url) = request.what else {
+                    return tiers.purges.purge(&What::Everything, request.soft);
+                };
+                let url = key::url(&url);
+                // What lies under a query that stands for this one, first: the last is the answer.
+                for alias in tiers.searches.urls(&url) {
+                    tiers.purges.purge(&What::Url(alias), request.soft)?;
+                }
+                tiers.purges.purge(&What::Url(url), request.soft)
+            })
+            .await;
             match recorded {
                 Ok(Ok(position)) => {
                     self.metrics.cache.purges.inc();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +21,7 @@ use crate::observe::events::Events;
 use crate::observe::metrics::Metrics;
 use crate::proxy::body::Body;
 use crate::proxy::conn::Conn;
+use crate::proxy::reply::Reply;
 use crate::proxy::service;
 use crate::proxy::worker::Worker;
 use crate::server::{self, Listeners, Serve, Workers};
@@ -228,11 +229,7 @@ struct Service(Arc<Worker>);
 impl Serve for Service {
     type Body = Body;
 
-    fn call(
-        &self,
-        conn: &Arc<Conn>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Body>> + Send {
+    fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Body> {
         service::call(&self.0, conn, request)
     }
 }

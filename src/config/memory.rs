@@ -116,7 +116,7 @@ impl MemoryPlan {
                 about(least - self.store_least)
             ));
         }
-        let mean = if self.entries > 0 { disk / self.entries } else { 0 };
+        let mean = disk.checked_div(self.entries).unwrap_or(0);
         if mean > USUAL_OBJECT {
             warnings.push(format!(
                 "`cache.disk` is {}, and `cache.memory` has room to index {} entries on it: it is \

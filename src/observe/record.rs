@@ -1,18 +1,18 @@
 //! One finished request, as metrics and the access log take it.
 
-use std::net::IpAddr;
+use http::Method;
 
-use http::request;
-
-use crate::semantics::decision::Decision;
+use crate::observe::noted::Noted;
+use crate::semantics::decision::{Decision, Outcome};
+use crate::semantics::time::Timestamp;
 
 /// What is known of a request once its answer has been sent (or given up).
 #[derive(Debug)]
 pub struct Record {
-    /// The request's head as the client sent it.
-    pub head: request::Parts,
-    /// The client's address; `None` for a unix socket.
-    pub peer: Option<IpAddr>,
+    /// What the access log says of the request itself.
+    pub noted: Noted,
+    /// Its method.
+    pub method: Method,
     /// Status code sent to the client.
     pub status: u16,
     /// What was decided.
@@ -21,7 +21,9 @@ pub struct Record {
     pub bytes_in: u64,
     /// Body bytes sent to the client.
     pub bytes_out: u64,
-    /// From the end of the request's head to the last byte of the answer, in nanoseconds.
+    /// When the last byte of the answer was sent.
+    pub ended: Timestamp,
+    /// From the end of the request's head to then, in nanoseconds.
     pub duration_ns: u64,
     /// What the origin took to its head, in nanoseconds; 0: it was not asked.
     pub origin_ns: u64,
@@ -29,4 +31,23 @@ pub struct Record {
     pub coding: Option<&'static str>,
     /// The answer broke off before its end.
     pub aborted: bool,
+}
+
+impl Record {
+    /// The record of a request that was just taken up: nothing has become of it yet.
+    pub fn new(noted: Noted, method: Method) -> Self {
+        Self {
+            noted,
+            method,
+            status: 0,
+            decision: Decision::new(Outcome::Error),
+            bytes_in: 0,
+            bytes_out: 0,
+            ended: Timestamp::EPOCH,
+            duration_ns: 0,
+            origin_ns: 0,
+            coding: None,
+            aborted: false,
+        }
+    }
 }

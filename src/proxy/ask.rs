@@ -1,10 +1,12 @@
 //! One request as it walks through the house.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
+use http::header::HOST;
 use http::{HeaderValue, request};
+use tokio::sync::Notify;
 
+use crate::proxy::admission::{self, Admitted};
 use crate::proxy::conn::Conn;
 use crate::proxy::worker::View;
 use crate::semantics::coding::{Accepted, Coding};
@@ -24,29 +26,78 @@ pub struct Ask {
     pub upgrade: Option<HeaderValue>,
     /// What RFC 9111 makes of it.
     pub asked: Asked,
-    /// The authority it is addressed to, validated: the Host that is forwarded.
-    pub authority: String,
     /// The scheme that the client used.
     pub scheme: Scheme,
+    /// The authority it is addressed to, where that is not what Host says, letter by letter.
+    pub authority: Option<String>,
     /// The authority that the client used, where a trusted peer says that it was another one.
     pub said_authority: Option<String>,
-    /// The peer's word on the client counts.
-    pub trusted: bool,
     /// A field was dropped that is no part of the key ([`crate::semantics::unkeyed`]).
     pub dropped: bool,
-    /// Body bytes that the client has sent, where there are any.
-    pub received: Option<Arc<AtomicU64>>,
+    /// [`Self::accepted`], once it was asked for.
+    pub accepted: OnceLock<Accepted>,
+    /// The client waits to be told before it sends its body: told when the origin says so.
+    pub expects: Option<Arc<Notify>>,
 }
 
 impl Ask {
+    /// A request with this head, as it was admitted.
+    pub fn new(view: Arc<View>, conn: Arc<Conn>, head: request::Parts, admitted: Admitted) -> Self {
+        let Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects } =
+            admitted;
+        Self {
+            view,
+            conn,
+            head,
+            upgrade,
+            asked,
+            scheme,
+            authority,
+            said_authority,
+            dropped,
+            accepted: OnceLock::new(),
+            expects,
+        }
+    }
+
+    /// The authority it is addressed to, validated: the Host that is forwarded.
+    pub fn authority(&self) -> &str {
+        let host = || self.head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        self.authority.as_deref().or_else(host).unwrap_or_default()
+    }
+
     /// Scheme and authority that the client used.
     pub fn client(&self) -> ClientView<'_> {
-        let authority = self.said_authority.as_deref().unwrap_or(&self.authority);
+        let authority = self.said_authority.as_deref().unwrap_or_else(|| self.authority());
         ClientView { scheme: self.scheme, authority: authority.into() }
     }
 
-    /// The client takes gzip, and would not mind: a part is asked for in the origin's coding.
-    pub fn takes_gzip(&self) -> bool {
-        !self.asked.has_range && Accepted::of(&self.head.headers).prefers(Coding::Gzip)
+    /// The peer's word on the client counts.
+    pub fn is_trusted(&self) -> bool {
+        admission::trusts(&self.view, &self.conn)
+    }
+
+    /// What the client takes.
+    pub fn accepted(&self) -> Accepted {
+        *self.accepted.get_or_init(|| Accepted::of(&self.head.headers))
+    }
+
+    /// The coding that the client gets of those which Larder makes and `made` likes. None where a
+    /// part is asked for: that is one of what the origin sent.
+    pub fn coding(&self, made: impl Fn(Coding) -> bool) -> Option<Coding> {
+        if self.asked.has_range || self.asked.no_transform(&self.view.policy) {
+            return None;
+        }
+        let codings = &self.view.snapshot.compression.codings;
+        let mut made = codings.iter().copied().filter(|coding| made(*coding)).peekable();
+        made.peek()?;
+        self.accepted().best(made)
+    }
+
+    /// The client cannot take content that the origin has put in `coding`, and may have it without.
+    pub fn must_decode(&self, coding: Coding) -> bool {
+        self.view.snapshot.compression.max_decoded > 0
+            && !self.asked.no_transform(&self.view.policy)
+            && !self.accepted().can_take(coding)
     }
 }

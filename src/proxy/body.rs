@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::request;
 use http_body::{Frame, SizeHint};
 
 use crate::cache::flight::stream::{End, Next, StreamReader};
 use crate::cache::tiers::Tiers;
-use crate::clock;
+use crate::clock::Moment;
 use crate::observe::record::Record;
 use crate::proxy::compress::EncodedBody;
+use crate::proxy::conn::Conn;
 use crate::proxy::decode::DecodedBody;
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::proxy::worker::Worker;
@@ -139,32 +141,51 @@ impl Source {
     }
 }
 
-/// Makes the record of a request when its answer has been sent or given up.
+/// One request's account, from its head to its record, which is made when its answer has been sent
+/// or given up. In one place from the beginning, so that only a pointer walks along.
 pub struct Tally {
     /// Counts and writes the record.
     pub worker: Arc<Worker>,
+    /// When the request's head was complete.
+    pub began: Moment,
     /// The record, but for what only the end tells.
     pub record: Record,
-    /// When the request's head was complete, by [`clock::monotonic_ns`].
-    pub began_ns: u64,
     /// Body bytes that the client sent, where it sent any.
     pub received: Option<Arc<AtomicU64>>,
-}
-
-/// An answer's body. Its drop ends the request's record.
-pub struct Body {
-    source: Source,
+    /// Length of the answer's body, where that is known.
     expected: Option<u64>,
     ended: bool,
     sent: u64,
-    tally: Option<Box<Tally>>,
+}
+
+impl Tally {
+    /// Of a request whose head is complete now.
+    pub fn begin(worker: &Arc<Worker>, conn: &Conn, head: &request::Parts) -> Box<Self> {
+        let began = Moment::now();
+        let noted = worker.house.log.note(head, conn.peer);
+        Box::new(Self {
+            worker: worker.clone(),
+            began,
+            record: Record::new(noted, head.method.clone()),
+            received: None,
+            expected: None,
+            ended: false,
+            sent: 0,
+        })
+    }
+}
+
+/// An answer's body. Its drop ends the request's record. Small, as hyper moves it a dozen times.
+pub struct Body {
+    source: Source,
+    tally: Box<Tally>,
 }
 
 impl Body {
     /// A body from `source`; `tally` is completed when it ends.
-    pub fn new(source: Source, tally: Box<Tally>) -> Self {
-        let expected = source.len();
-        Self { source, expected, ended: false, sent: 0, tally: Some(tally) }
+    pub fn new(source: Source, mut tally: Box<Tally>) -> Self {
+        tally.expected = source.len();
+        Self { source, tally }
     }
 }
 
@@ -180,10 +201,10 @@ impl http_body::Body for Body {
         let polled = ready!(this.source.poll(cx));
         match &polled {
             Some(Ok(frame)) => {
-                this.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.tally.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
             Some(Err(_)) => {}
-            None => this.ended = true,
+            None => this.tally.ended = true,
         }
         Poll::Ready(polled)
     }
@@ -197,8 +218,8 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.expected {
-            Some(len) => SizeHint::with_exact(len.saturating_sub(self.sent)),
+        match self.tally.expected {
+            Some(len) => SizeHint::with_exact(len.saturating_sub(self.tally.sent)),
             None => SizeHint::default(),
         }
     }
@@ -206,12 +227,13 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Some(tally) = self.tally.take() else { return };
-        let Tally { worker, mut record, began_ns, received } = *tally;
-        record.bytes_out = self.sent;
-        record.bytes_in = received.map_or(0, |count| count.load(Ordering::Relaxed));
-        record.aborted = !self.ended && self.expected != Some(self.sent);
-        record.duration_ns = clock::monotonic_ns().saturating_sub(began_ns);
-        worker.finish(&record);
+        let tally = &mut *self.tally;
+        let (record, now) = (&mut tally.record, Moment::now());
+        record.bytes_out = tally.sent;
+        record.bytes_in = tally.received.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
+        record.aborted = !tally.ended && tally.expected != Some(tally.sent);
+        record.duration_ns = now.ns_since(tally.began);
+        record.ended = now.timestamp();
+        tally.worker.finish(record);
     }
 }

@@ -11,42 +11,43 @@ use crate::proxy::compress::encode_whole;
 use crate::proxy::worker::Worker;
 use crate::semantics::coding::Coding;
 
-/// This client takes gzip, `entry` may be coded and is worth it. Bodies in segments are coded
-/// only while they come in: later it would take reading all of them at once.
-pub fn is_wanted(ask: &Ask, entry: &Entry) -> bool {
-    entry.compressible
-        && ask.view.gzip
+/// The coding that this client would get, where `entry` may be coded and is worth it, but has no
+/// body in it. Bodies in segments are coded only while they come in: later it would take reading
+/// all of them at once.
+pub fn missing(ask: &Ask, entry: &Entry) -> Option<Coding> {
+    let worth_it = entry.compressible
         && matches!(entry.identity, StoredBody::Inline(_))
-        && entry.identity.len() >= ask.view.snapshot.compression.min_size
-        && ask.takes_gzip()
+        && entry.identity.len() >= ask.view.snapshot.compression.min_size;
+    let coding = worth_it.then(|| ask.coding(|_| true))??;
+    entry.body_in(coding).is_none().then_some(coding)
 }
 
-/// The entry with a gzip body beside the other. While somebody else makes it, or if it fails, the
-/// entry as it is: its identity body is right for every client.
-pub async fn add_gzip(
+/// The entry with a body in `coding` beside the others. While somebody else makes it, or if it
+/// fails, the entry as it is: some body of it is right for every client.
+pub async fn add(
     worker: &Arc<Worker>,
     ask: &Ask,
     primary: &[u8],
     found: &Found,
+    coding: Coding,
 ) -> Arc<Entry> {
     let entry = &found.entry;
     let StoredBody::Inline(body) = &entry.identity else { return entry.clone() };
-    if !entry.claim_coding() {
+    if !entry.claim_coding(coding) {
         return entry.clone();
     }
     let (body, levels) = (body.clone(), ask.view.snapshot.compression.levels);
-    let coded =
-        tokio::task::spawn_blocking(move || encode_whole(&body, Coding::Gzip, &levels)).await;
-    let Ok(Ok(gzip)) = coded else { return entry.clone() };
+    let coded = tokio::task::spawn_blocking(move || encode_whole(&body, coding, &levels)).await;
+    let Ok(Ok(coded)) = coded else { return entry.clone() };
     worker.house.metrics.cache.compressed.inc();
-    // A newer response may have been stored meanwhile: it must not be replaced by this one.
-    let latest = worker.house.tiers.peek(primary, &ask.head.headers);
-    if !latest.is_some_and(|latest| Arc::ptr_eq(&latest.entry, entry)) {
-        return entry.clone();
-    }
+    // A newer response may have been stored meanwhile: it must not be replaced by this one. The
+    // same with another coding or a new life may be.
     let key = found.variant.clone().unwrap_or_else(|| Bytes::copy_from_slice(primary));
     let tiers = worker.house.tiers.clone();
-    match tiers.admit(key, entry.with_gzip(StoredBody::Inline(gzip))) {
+    let Some(latest) = tiers.held(&key).filter(|latest| latest.id == entry.id) else {
+        return entry.clone();
+    };
+    match tiers.admit(key, latest.with_coded(coding, StoredBody::Inline(coded))) {
         Ok((entry, to_disk)) => {
             tokio::spawn(async move { tiers.write_behind([to_disk]).await });
             entry

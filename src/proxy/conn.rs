@@ -296,8 +296,8 @@ mod tests {
         conn.next_request();
         let next = conn.open_interim();
         assert!(!conn.push_interim(request, b"late"), "the one before has its answer");
-        assert!(!conn.push_interim(next, &[b'x'; INTERIM_BYTES + 1]), "too large");
-        assert!(conn.push_interim(next, &[b'x'; INTERIM_BYTES]));
+        assert!(!conn.push_interim(next, &vec![b'x'; INTERIM_BYTES + 1]), "too large");
+        assert!(conn.push_interim(next, &vec![b'x'; INTERIM_BYTES]));
         assert!(!conn.push_interim(next, b"x"), "too much waits");
         assert_eq!(conn.take_interim().len(), INTERIM_BYTES);
     }

@@ -216,7 +216,7 @@ mod tests {
     fn windows_are_as_large_as_clients_take() {
         let mut large = zstd::Encoder::new(Vec::new(), 3).unwrap();
         large.set_parameter(zstd::zstd_safe::CParameter::WindowLog(24)).unwrap();
-        large.write_all(&[b'x'; 100_000]).unwrap();
+        large.write_all(&vec![b'x'; 100_000]).unwrap();
         let coded = large.finish().unwrap();
         assert!(decoded(coded.into(), Coding::Zstd, u64::MAX).1.is_err(), "16 MiB of window");
     }

@@ -96,6 +96,12 @@ impl ProxyError {
         StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// The request itself may have made the origin fail: it broke off at once, or answered no HTTP.
+    pub fn may_be_provoked(self) -> bool {
+        let Self::Upstream { proxy_error, .. } = self else { return false };
+        matches!(proxy_error, "http_response_incomplete" | "http_protocol_error")
+    }
+
     /// A word for Cache-Status and the access log.
     pub fn detail(self) -> &'static str {
         match self {

@@ -21,8 +21,9 @@ use crate::proxy::interim::{self, Relay};
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::reuse::{self, Failure};
-use crate::semantics::{headers, key, storable, vary, withheld};
+use crate::semantics::reuse::{self, Failure, Reuse};
+use crate::semantics::storable::NoStore;
+use crate::semantics::{guard, headers, key, storable, vary, withheld};
 use crate::upstream::RequestBody;
 
 /// What is wanted of the origin, and why.
@@ -104,9 +105,11 @@ async fn lead_or_follow(
     let house = &worker.house;
     let max_wait = ask.view.snapshot.cache.max_wait;
     let mut known = house.uncacheable.get(primary, clock::now());
+    let mut failed_before = false;
     for leg in 0..=MAX_LEGS {
-        // What is not shared anyway is not waited for.
-        let alone = leg == MAX_LEGS || known.is_some() || ask.asked.authorised;
+        // What is not shared anyway is not waited for, and a HEAD's answer is nobody else's.
+        let alone =
+            leg == MAX_LEGS || known.is_some() || ask.asked.authorised || ask.asked.is_head();
         let joined = if alone {
             let (fill, flight) = house.flights.solo();
             Joined::Leader(fill, flight)
@@ -115,8 +118,12 @@ async fn lead_or_follow(
         };
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
+                // Of those who failed together another may have been faster.
+                if failed_before && let Some(answer) = fetched_meanwhile(worker, ask, primary) {
+                    return Ok(answer);
+                }
                 let relay = Relay::open(worker, ask).await;
-                let private = launch(worker, ask, primary, &wanted, fill, relay);
+                let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
             }
             Joined::Follower(flight) => {
@@ -130,18 +137,25 @@ async fn lead_or_follow(
             flight.head().await
         };
         match head {
-            Head::Shared(shared) => match use_shared(worker, ask, &shared, &wanted, collapsed)? {
-                Used::Answer(answer) => return Ok(*answer),
-                Used::OtherVariant(names, generation) => {
-                    wanted.varies = Some((names, generation));
-                    wanted.stale = None;
-                    wanted.fwd = Fwd::VaryMiss;
+            Head::Shared(shared) => {
+                match use_shared(worker, ask, primary, &shared, &wanted, collapsed) {
+                    // One of those who waited asks for all: what the leader sent may be the reason.
+                    Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
+                        failed_before = true;
+                    }
+                    Err(error) => return Err(error),
+                    Ok(Used::Answer(answer)) => return Ok(*answer),
+                    Ok(Used::OtherVariant(names, generation)) => {
+                        wanted.varies = Some((names, generation));
+                        wanted.stale = None;
+                        wanted.fwd = Fwd::VaryMiss;
+                    }
+                    Ok(Used::AskAgain) => match receive(private.take()).await {
+                        Some(private) => return Ok(passed(ask, private, &wanted)),
+                        None => known = Some("not-shared"),
+                    },
                 }
-                Used::AskAgain => match receive(private.take()).await {
-                    Some(private) => return Ok(passed(ask, private, &wanted)),
-                    None => known = Some("origin-error"),
-                },
-            },
+            }
             Head::Released(reason) => {
                 if let Some(private) = receive(private.take()).await {
                     return Ok(passed(ask, private, &wanted));
@@ -173,6 +187,16 @@ fn passed(ask: &Ask, private: Private, wanted: &Wanted) -> Answer {
     respond::from_origin(ask, private, decision)
 }
 
+/// What another has fetched since this request looked for it.
+fn fetched_meanwhile(worker: &Worker, ask: &Ask, primary: &[u8]) -> Option<Answer> {
+    let tiers = &worker.house.tiers;
+    let found = tiers.peek(primary, &ask.head.headers)?;
+    let (stored, forced, now) = (&found.entry.stored, found.entry.last_forced(), clock::now());
+    let reuse = reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now);
+    let decision = Decision::new(Outcome::Hit);
+    (reuse == Reuse::Fresh).then(|| respond::from_entry(ask, tiers, &found.entry, decision, now))
+}
+
 /// Begins the fill as a task of its own.
 fn launch(
     worker: &Arc<Worker>,
@@ -180,16 +204,17 @@ fn launch(
     primary: &[u8],
     wanted: &Wanted,
     fill: Fill<Shared>,
-    relay: Option<Relay>,
+    relay: Option<&Relay>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
     let via = &worker.house.via;
     let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
     let build = |stored| {
         let fields = forward::fields_to_fill(ask, via, stored);
-        let mut request = forward::request(ask, Method::GET, fields, RequestBody::Empty);
-        if let Some(relay) = relay.clone() {
-            relay.attach(&mut request);
+        let method = if ask.asked.is_head() { Method::HEAD } else { Method::GET };
+        let mut request = forward::request(ask, method, fields, RequestBody::Empty);
+        if let Some(relay) = relay {
+            relay.clone().attach(&mut request);
         }
         request
     };
@@ -216,7 +241,7 @@ fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
         forced: false,
-        gzip: ask.takes_gzip(),
+        coding: ask.coding(|_| true),
         origin_codes: false,
         stale: None,
     }
@@ -242,12 +267,21 @@ pub async fn answer_post(
         answer.asked_at,
         clock::now(),
     );
+    let request = &ask.head.headers;
+    let asked = storable::as_get(&ask.asked);
+    let judged = judged.and_then(|stored| {
+        if ask.view.unkeyed.are_in(request) {
+            return Err(NoStore::OddRequest); // a GET's would have been dropped
+        }
+        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
+        Ok(stored)
+    });
     let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
     let Ok(stored) = judged else {
         answer.response.headers_mut().extend(withheld);
         return Ok(respond::from_origin(ask, answer, decision));
     };
-    let plan = Plan { asked: storable::as_get(&ask.asked), ..plan(worker, ask, primary) };
+    let plan = Plan { asked, ..plan(worker, ask, primary) };
     let (fill, flight) = worker.house.flights.solo();
     let (tell, private) = oneshot::channel();
     tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
@@ -273,6 +307,7 @@ enum Used {
 fn use_shared(
     worker: &Arc<Worker>,
     ask: &Ask,
+    primary: &[u8],
     shared: &Shared,
     wanted: &Wanted,
     collapsed: bool,
@@ -281,6 +316,14 @@ fn use_shared(
     let now = clock::now();
     let answer = match shared {
         Shared::Filling(filling) => {
+            // One flight validates what lies under an alias for all its URLs: is it theirs still?
+            let place = &filling.place;
+            if collapsed
+                && *place != primary
+                && tiers.searches.alias(primary).as_ref() != Some(place)
+            {
+                return Ok(Used::AskAgain);
+            }
             if collapsed && let Some(other) = mismatch(ask, filling) {
                 return Ok(other);
             }
@@ -289,10 +332,10 @@ fn use_shared(
             let answer = respond::from_filling(ask, tiers, filling, decision, now);
             with(answer, &filling.withheld, collapsed)
         }
-        Shared::Validated { entry, withheld } => {
+        Shared::Validated { entry, status, withheld } => {
             let mut decision = wanted.decision(Outcome::Revalidated);
             decision.collapsed = collapsed;
-            decision.fwd_status = Some(304);
+            decision.fwd_status = Some(*status);
             with(respond::from_entry(ask, tiers, entry, decision, now), withheld, collapsed)
         }
         Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {

@@ -8,97 +8,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{DATE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, response};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use crate::cache::entry::{Entry, EntryId, Fields};
-use crate::cache::flight::stream::{End, Stream};
+use crate::cache::flight::stream::End;
 use crate::cache::flight::{Fill, Head};
-use crate::cache::tiers::{Found, Selected};
+use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
+use crate::proxy::filling::EndBroken;
+pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
 use crate::proxy::pump::Pump;
 use crate::proxy::worker::{View, Worker};
+use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
+use crate::semantics::search::Variance;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::semantics::vary::VaryRule;
-use crate::semantics::{date, encoding, guard, headers, storable, validation, vary, withheld};
+use crate::semantics::{date, encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
-
-/// What a flight shares with all who wait for it.
-pub enum Shared {
-    /// A response that is being stored while it streams.
-    Filling(Box<Filling>),
-    /// The stored response was validated and is fresh again.
-    Validated {
-        /// What is stored now.
-        entry: Arc<Entry>,
-        /// Fields of the origin's 304 for the leader alone.
-        withheld: HeaderMap,
-    },
-    /// The origin answered with an error status: stale content if that is allowed, else each
-    /// asks for itself.
-    OriginError(u16),
-    /// The origin gave no answer.
-    Failed(ProxyError),
-}
-
-/// A response that is being stored while it streams.
-pub struct Filling {
-    /// What RFC 9111 decisions need.
-    pub stored: Stored,
-    /// The header fields as they are sent.
-    pub fields: Fields,
-    /// Fields for the leader alone, which are not stored.
-    pub withheld: HeaderMap,
-    /// Length of the body, where the head tells it.
-    pub len: Option<u64>,
-    /// Larder may code the body.
-    pub compressible: bool,
-    /// The body as the origin sends it.
-    pub identity: Arc<Stream>,
-    /// The same gzipped, if the leader's client takes it.
-    pub gzip: Option<Arc<Stream>>,
-    /// Names the segments.
-    pub id: EntryId,
-    /// The body is stored in segments as it arrives.
-    pub segmented: bool,
-    /// What the response varies on, and the leader's values for it.
-    pub varies: Option<Varies>,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-}
-
-/// The selecting fields of a response and the values it was selected by.
-#[derive(Debug, Clone)]
-pub struct Varies {
-    /// The selecting header fields.
-    pub names: Box<[HeaderName]>,
-    /// The generation of a new list of them.
-    pub generation: u64,
-    /// The normalised values of the request that was answered.
-    pub values: Bytes,
-}
-
-impl Varies {
-    pub(super) fn selected(&self) -> Selected<'_> {
-        Selected { names: &self.names, generation: self.generation, values: &self.values }
-    }
-}
-
-/// An answer for the leader alone.
-pub struct Private {
-    /// The origin's answer.
-    pub response: Response<ResponseBody>,
-    /// When the origin was asked.
-    pub asked_at: Timestamp,
-    /// What the origin took to its head, in nanoseconds.
-    pub origin_ns: u64,
-    /// Why it is not shared.
-    pub reason: &'static str,
-}
 
 /// What a fill needs to know of the request that began it.
 pub struct Plan {
@@ -114,8 +45,8 @@ pub struct Plan {
     pub request_fields: HeaderMap,
     /// A client's own directives forced this fetch.
     pub forced: bool,
-    /// The leader's client takes gzip.
-    pub gzip: bool,
+    /// What the leader's client gets where Larder makes it.
+    pub coding: Option<Coding>,
     /// The origin has answered for this URL in codings of its own.
     pub origin_codes: bool,
     /// The stored response that is validated.
@@ -127,7 +58,7 @@ pub struct Plan {
 /// the leader may have.
 pub async fn run(
     plan: Plan,
-    fill: Fill<Shared>,
+    mut fill: Fill<Shared>,
     mut request: Request<RequestBody>,
     mut unconditional: Option<Request<RequestBody>>,
     private: oneshot::Sender<Private>,
@@ -143,6 +74,7 @@ pub async fn run(
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%error, "the origin gave no answer");
+                fill.land(); // first: who asks again because of it must not join it again
                 fill.tell(Head::Shared(Arc::new(Shared::Failed(ProxyError::from(&error)))));
                 return;
             }
@@ -150,12 +82,18 @@ pub async fn run(
         // What is judged is what would be stored.
         headers::strip_hop_by_hop(response.headers_mut());
         let arrived = Arrived { response, asked_at, at: clock::now(), origin_ns, position };
-        if let (StatusCode::NOT_MODIFIED, Some(stale)) = (arrived.response.status(), &plan.stale) {
+        let status = arrived.response.status();
+        let validates = status == StatusCode::NOT_MODIFIED
+            || (status == StatusCode::OK && plan.asked.is_head()); // RFC 9111 §4.3.5
+        if let (true, Some(stale)) = (validates, &plan.stale) {
             if validated(&plan, &fill, &arrived, stale).await {
                 return;
             }
-            // The origin validated something that is not stored here: ask for the whole.
-            if let Some(again) = unconditional.take() {
+            if status == StatusCode::OK {
+                // The origin has something else by now.
+                house.tiers.remove(stale.variant.as_ref().unwrap_or(&plan.primary));
+            } else if let Some(again) = unconditional.take() {
+                // It validated something that is not stored here: ask for the whole.
                 request = again;
                 continue;
             }
@@ -197,12 +135,18 @@ struct Arrived {
     position: u64,
 }
 
-/// A 304 for `stale`: refreshes what is stored. False where it is about something else.
+/// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
+/// else.
 async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &Found) -> bool {
     let update = arrived.response.headers();
     let entry = &stale.entry;
-    let held = entry.fields.to_map(8);
-    if !validation::matches_304(&held, update) {
+    let held = entry.fields.to_map();
+    let status = arrived.response.status();
+    let matches = match status {
+        StatusCode::NOT_MODIFIED => validation::matches_304(&held, update),
+        _ => validation::matches_head(&held, entry.identity.len(), update),
+    };
+    if !matches {
         return false;
     }
     let mut merged = validation::merge_304(&held, update);
@@ -212,7 +156,8 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     }
     let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
     let tell = |entry: Arc<Entry>| {
-        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, withheld })));
+        let status = status.as_u16();
+        fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
     };
     let refreshed = storable::refreshed(
         &entry.stored,
@@ -239,6 +184,16 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     let new = entry.refreshed(stored, fields, arrived.position);
     let tiers = &plan.worker.house.tiers;
     let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    if key::is_search_alias(&key)
+        && !Variance::of(&merged).is_some_and(|variance| {
+            key.starts_with(&tiers.searches.place(&plan.primary, variance, random()))
+        })
+    {
+        // It no longer stands for other queries.
+        tiers.remove(&key);
+        tell(Arc::new(new));
+        return true;
+    }
     match tiers.admit(key, new) {
         Ok((new, to_disk)) => {
             tell(new);
@@ -335,7 +290,8 @@ impl Arrived {
 /// By what the response was selected. Larder answers for Accept-Encoding itself where it makes the
 /// codings, unless the origin makes some of this URL's.
 fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
-    let negotiates = compressible && plan.view.gzip && !plan.origin_codes;
+    let negotiates =
+        compressible && !plan.view.snapshot.compression.codings.is_empty() && !plan.origin_codes;
     let VaryRule::On(names) = vary::parse(fields, negotiates) else { return None };
     let mut values = Vec::with_capacity(64);
     vary::selecting_values(&names, &plan.request_fields, &mut values);
@@ -372,21 +328,27 @@ async fn fill_body(
     }
     let len = body.size_hint().exact();
     let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
-    let coded = plan.gzip
-        && plan.view.gzip
-        && compressible
-        && len.is_none_or(|len| len >= snapshot.compression.min_size);
+    let worth_it = compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
+    let coding = plan.coding.filter(|_| worth_it);
     let segment = snapshot.cache.segment_size;
     let segmented = len.is_none_or(|len| len > segment);
     let window = snapshot.cache.window.max(segment.saturating_mul(2));
+    let place = match Variance::of(&origin_fields) {
+        Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
+        None => plan.primary.clone(),
+    };
+    if place != plan.primary && tiers.may_hold(&plan.primary) {
+        tiers.remove(&plan.primary); // it would be found first
+    }
     let filling = Filling {
+        place,
         fields: Fields::copied(&origin_fields),
         withheld,
         stored,
         len,
         compressible,
         identity: fill.stream(window, true),
-        gzip: coded.then(|| fill.stream(window, true)),
+        coded: coding.map(|coding| (coding, fill.stream(window, true))),
         id: entry_id(),
         segmented,
         varies: varies(plan, &origin_fields, compressible),
@@ -410,26 +372,4 @@ async fn fill_body(
     }
     fill.land();
     filling.end(&end);
-}
-
-impl Filling {
-    fn end(&self, end: &End) {
-        if let Some(gzip) = &self.gzip {
-            gzip.end(end.clone());
-        }
-        self.identity.end(end.clone());
-    }
-
-    pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.gzip.as_ref().map_or(0, |gzip| gzip.readers())
-    }
-}
-
-/// A fill that is dropped midway ends nothing cleanly; one that has ended is not changed.
-struct EndBroken<'a>(&'a Filling);
-
-impl Drop for EndBroken<'_> {
-    fn drop(&mut self) {
-        self.0.end(&End::Broken);
-    }
 }

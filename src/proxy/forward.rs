@@ -4,12 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, EXPECT, HOST, MAX_FORWARDS};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::cache::entry::Fields;
 use crate::clock;
@@ -29,10 +32,13 @@ use crate::upstream::{BoxError, RequestBody, UpstreamError};
 pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     let mut fields = ask.head.headers.clone(); // hop-by-hop fields have gone at the door
     unkeyed::drop_twins(&mut fields);
-    fields.remove(EXPECT); // hyper answers it when the body is first asked for
+    fields.remove(EXPECT); // other expectations are nobody's to meet
+    if ask.expects.is_some() {
+        fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    }
     via.append(&mut fields, ask.head.version);
-    headers::forwarded::write(&mut fields, ask.conn.peer, ask.trusted, &ask.client());
-    if let Ok(host) = HeaderValue::from_str(&ask.authority) {
+    headers::forwarded::write(&mut fields, ask.conn.peer, ask.is_trusted(), &ask.client());
+    if let Ok(host) = HeaderValue::from_str(ask.authority()) {
         fields.insert(HOST, host);
     }
     if let MaxForwards::Forward(left) = max_forwards(&ask.head.method, &ask.head.headers) {
@@ -47,7 +53,7 @@ pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
 /// condition that it has changed where `stored` is being validated.
 pub fn fields_to_fill(ask: &Ask, via: &Pseudonym, stored: Option<&Fields>) -> HeaderMap {
     let mut fields = fields(ask, via);
-    let held = stored.map(|stored| stored.to_map(0)).unwrap_or_default();
+    let held = stored.map(super::super::cache::entry::Fields::to_map).unwrap_or_default();
     validation::conditional(&held, &mut fields);
     fields
 }
@@ -98,19 +104,30 @@ pub async fn pass(
     }
 }
 
+/// How long an origin is given to answer Expect; many never do (RFC 9110 §10.1.1).
+const EXPECT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A client's request body on its way to the origin: counted and limited.
 pub struct Upload {
     inner: Incoming,
     left: Option<u64>,
     received: Arc<AtomicU64>,
     too_large: Arc<AtomicBool>,
+    /// What is waited for before `inner` is first asked, upon which hyper tells the client to send.
+    awaited: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Upload {
-    /// At most `limit` bytes of `inner`; 0: as many as there are.
-    pub fn new(inner: Incoming, limit: u64) -> Self {
+    /// At most `limit` bytes of `inner`; 0: as many as there are. `told`: the client waits to be
+    /// asked for them, which it is when the origin wants them, or says nothing for a while.
+    pub fn new(inner: Incoming, limit: u64, told: Option<Arc<Notify>>) -> Self {
         let left = (limit > 0).then_some(limit);
-        Self { inner, left, received: Arc::default(), too_large: Arc::default() }
+        let awaited = told.map(|told| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(async move {
+                let _ = timeout(EXPECT_PATIENCE, told.notified()).await;
+            })
+        });
+        Self { inner, left, received: Arc::default(), too_large: Arc::default(), awaited }
     }
 
     /// Counts the bytes that have come in.
@@ -133,6 +150,10 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(awaited) = &mut this.awaited {
+            ready!(awaited.as_mut().poll(cx));
+            this.awaited = None;
+        }
         let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx)) else {
             return Poll::Ready(None);
         };

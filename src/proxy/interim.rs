@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, StatusCode, Version};
+use tokio::sync::Notify;
 
 use crate::proxy::ask::Ask;
 use crate::proxy::conn::Conn;
@@ -24,6 +25,8 @@ pub struct Relay {
     request: u64,
     /// The connection's task, which writes.
     task: Waker,
+    /// Told of a 100, if the client asked for one.
+    expects: Option<Arc<Notify>>,
     house: Arc<House>,
 }
 
@@ -37,7 +40,8 @@ impl Relay {
         }
         let task = std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let request = ask.conn.open_interim();
-        Some(Self { conn: Arc::downgrade(&ask.conn), request, task, house: worker.house.clone() })
+        let (expects, house) = (ask.expects.clone(), worker.house.clone());
+        Some(Self { conn: Arc::downgrade(&ask.conn), request, task, expects, house })
     }
 
     /// Passes on what comes before the final answer to this request.
@@ -48,8 +52,9 @@ impl Relay {
     }
 
     fn pass(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
-        // hyper answers the client's own Expect.
         if status == StatusCode::CONTINUE {
+            // hyper says so itself to a client that waits for it, once its body is asked for.
+            self.expects.iter().for_each(|expects| expects.notify_one());
             return;
         }
         let Some(conn) = self.conn.upgrade() else { return };
@@ -66,11 +71,9 @@ impl Relay {
 /// anything else, and closes the way: what comes later is dropped. To be called before the answer
 /// is given out; dropped midway, the connection is ending.
 pub async fn written(conn: &Conn) {
-    std::future::poll_fn(|_| match conn.close_interim() {
-        true => Poll::Ready(()),
-        false => Poll::Pending, // who takes them out of the queue wakes this task
-    })
-    .await;
+    // Who takes them out of the queue wakes this task.
+    std::future::poll_fn(|_| if conn.close_interim() { Poll::Ready(()) } else { Poll::Pending })
+        .await;
 }
 
 fn encode(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {

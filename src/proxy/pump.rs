@@ -1,5 +1,6 @@
 //! Moves a body from the origin to the readers of a flight and into the store.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,7 +16,6 @@ use crate::clock;
 use crate::proxy::compress::Encoder;
 use crate::proxy::fill::{Filling, Plan};
 use crate::proxy::sink::Sink;
-use crate::semantics::coding::Coding;
 use crate::upstream::{ResponseBody, UpstreamError};
 
 /// A fill that nobody waits for goes on for this long whatever happens.
@@ -29,7 +29,7 @@ pub(super) struct Pump<'a> {
     filling: &'a Filling,
     tiers: &'a Arc<Tiers>,
     identity: Sink,
-    gzip: Option<(Encoder, Sink)>,
+    coded: Option<(Encoder, Sink)>,
     kept: bool,
     received: u64,
     alone_since: Option<(u64, u64)>,
@@ -45,9 +45,9 @@ impl<'a> Pump<'a> {
             filling,
             tiers,
             identity: sink(Part::Identity),
-            gzip: filling.gzip.as_ref().map(|_| {
-                let gzip = Encoder::new(Coding::Gzip, &snapshot.compression.levels);
-                (gzip, Sink::new(filling.id, Part::Gzip, segment, None))
+            coded: filling.coded.as_ref().map(|(coding, _)| {
+                let encoder = Encoder::new(*coding, &snapshot.compression.levels);
+                (encoder, Sink::new(filling.id, Part::Coded(*coding), segment, None))
             }),
             kept: true,
             received: 0,
@@ -64,7 +64,11 @@ impl<'a> Pump<'a> {
             }
             match self.next(&mut body).await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.take(data).await,
+                    Ok(data) => {
+                        if self.take(data).await.is_err() {
+                            return End::Broken;
+                        }
+                    }
                     Err(frame) => {
                         trailers = frame.into_trailers().ok().map(Arc::new);
                     }
@@ -76,8 +80,8 @@ impl<'a> Pump<'a> {
                 None => break,
             }
         }
-        if let (Some((gzip, sink)), Some(stream)) = (&mut self.gzip, &self.filling.gzip) {
-            let Ok(last) = gzip.finish() else { return End::Broken };
+        if let (Some((encoder, sink)), Some((_, stream))) = (&mut self.coded, &self.filling.coded) {
+            let Ok(last) = encoder.finish() else { return End::Broken };
             stream.push(last.clone());
             self.kept &= sink.take(self.tiers, last).await;
         }
@@ -89,14 +93,14 @@ impl<'a> Pump<'a> {
         &mut self,
         body: &mut ResponseBody,
     ) -> Option<Result<Frame<Bytes>, UpstreamError>> {
-        let gzip = &mut self.gzip;
+        let coded = &mut self.coded;
         let (filling, tiers) = (self.filling, self.tiers);
         let mut flushed = Bytes::new();
         let first = std::future::poll_fn(|cx| {
             let polled = Pin::new(&mut *body).poll_frame(cx);
             if polled.is_pending()
-                && let Some((gzip, _)) = gzip
-                && let Ok(out) = gzip.flush()
+                && let Some((encoder, _)) = coded
+                && let Ok(out) = encoder.flush()
                 && !out.is_empty()
             {
                 flushed = out;
@@ -108,14 +112,15 @@ impl<'a> Pump<'a> {
         if let Some(frame) = first {
             return frame;
         }
-        if let (Some((_, sink)), Some(stream)) = (&mut self.gzip, &filling.gzip) {
+        if let (Some((_, sink)), Some((_, stream))) = (&mut self.coded, &filling.coded) {
             stream.push(flushed.clone());
             self.kept &= sink.take(tiers, flushed).await;
         }
         std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
     }
 
-    async fn take(&mut self, data: Bytes) {
+    /// `Err`: the encoder failed, and what its readers got would lack a part.
+    async fn take(&mut self, data: Bytes) -> io::Result<()> {
         self.received += data.len() as u64;
         let cache = &self.plan.view.snapshot.cache;
         if self.kept && (self.received > cache.max_object || !self.tiers.can_keep(self.received)) {
@@ -125,9 +130,8 @@ impl<'a> Pump<'a> {
         if self.kept {
             self.kept = self.identity.take(self.tiers, data.clone()).await;
         }
-        if let (Some((gzip, sink)), Some(stream)) = (&mut self.gzip, &self.filling.gzip)
-            && let Ok(out) = gzip.feed(&data)
-        {
+        if let (Some((encoder, sink)), Some((_, stream))) = (&mut self.coded, &self.filling.coded) {
+            let out = encoder.feed(&data)?;
             if self.kept {
                 self.kept = sink.take(self.tiers, out.clone()).await;
             }
@@ -136,22 +140,23 @@ impl<'a> Pump<'a> {
         self.filling.identity.push(data);
         if !self.kept {
             self.filling.identity.not_kept();
-            if let Some(gzip) = &self.filling.gzip {
-                gzip.not_kept();
+            if let Some((_, coded)) = &self.filling.coded {
+                coded.not_kept();
             }
         }
+        Ok(())
     }
 
     /// Waits until a body that is not kept has been read far enough.
     async fn room(&self) {
-        let (identity, gzip) = (&self.filling.identity, &self.filling.gzip);
+        let (identity, coded) = (&self.filling.identity, &self.filling.coded);
         std::future::poll_fn(|cx| {
             // Paced by whoever reads: the faster of the two streams' readers.
-            if let Some(gzip) = gzip
-                && gzip.readers() > 0
-                && (identity.readers() == 0 || gzip.poll_room(cx).is_ready())
+            if let Some((_, coded)) = coded
+                && coded.readers() > 0
+                && (identity.readers() == 0 || coded.poll_room(cx).is_ready())
             {
-                return gzip.poll_room(cx);
+                return coded.poll_room(cx);
             }
             identity.poll_room(cx)
         })
@@ -177,7 +182,7 @@ impl<'a> Pump<'a> {
     /// Forgets the segments of a body that did not come whole.
     pub(super) fn discard(&self) {
         self.identity.discard(self.tiers);
-        if let Some((_, sink)) = &self.gzip {
+        if let Some((_, sink)) = &self.coded {
             sink.discard(self.tiers);
         }
     }
@@ -190,23 +195,23 @@ impl<'a> Pump<'a> {
         }
         let tiers = self.tiers;
         let identity = self.identity.finish(tiers).await?;
-        let gzip = match &mut self.gzip {
-            Some((_, sink)) if identity.len() >= self.plan.view.snapshot.compression.min_size => {
-                self.plan.worker.house.metrics.cache.compressed.inc();
-                Some(sink.finish(tiers).await?)
-            }
-            _ => None,
-        };
         let filling = self.filling;
+        let mut coded = Box::default();
+        if let (Some((_, sink)), Some((coding, _))) = (&mut self.coded, &filling.coded)
+            && identity.len() >= self.plan.view.snapshot.compression.min_size
+        {
+            self.plan.worker.house.metrics.cache.compressed.inc();
+            coded = Box::new([(*coding, sink.finish(tiers).await?)]) as Box<[_]>;
+        }
         let mut entry =
             Entry::new(filling.stored.clone(), filling.fields.clone(), identity, position);
-        entry.gzip = gzip;
+        entry.coded = coded;
         entry.compressible = filling.compressible;
         entry.id = filling.id;
         if self.plan.forced {
             entry.set_forced(clock::now());
         }
-        let primary = self.plan.primary.clone();
+        let primary = self.filling.place.clone();
         match &filling.varies {
             None => tiers.admit(primary, entry).ok().map(|(_, to_disk)| vec![to_disk]),
             Some(varies) => {

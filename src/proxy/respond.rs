@@ -4,26 +4,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION,
-    CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_RANGE, RANGE, VARY,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 
-use crate::cache::entry::{Entry, Fields, StoredBody};
+use crate::cache::entry::{Entry, StoredBody};
 use crate::cache::tiers::{Part, Tiers};
 use crate::proxy::ask::Ask;
 use crate::proxy::body::{FlightReader, Source};
 use crate::proxy::compress::EncodedBody;
 use crate::proxy::fill::{Filling, Private};
+use crate::proxy::represent::{Form, Representation, add_vary};
 use crate::proxy::segments::{Extent, SegmentReader};
-use crate::semantics::coding::Coding;
+use crate::semantics::cache_control::ResponseDirectives;
 use crate::semantics::decision::{Decision, Outcome};
 use crate::semantics::range::RangeAnswer;
-use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
-use crate::semantics::validation::Precondition;
-use crate::semantics::{encoding, headers, range, validation};
+use crate::semantics::{digits, encoding, headers, range};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -35,105 +33,6 @@ pub struct Answer {
     pub origin_ns: u64,
     /// The coding that Larder put on it.
     pub coding: Option<&'static str>,
-}
-
-/// A stored response that is being answered with.
-struct Representation<'a> {
-    stored: &'a Stored,
-    fields: &'a Fields,
-    compressible: bool,
-    /// Length of the body as the origin sent it, where that is known.
-    len: Option<u64>,
-    gzip: bool,
-}
-
-impl Representation<'_> {
-    /// Larder negotiates the coding of this one.
-    fn negotiated(&self, ask: &Ask) -> bool {
-        self.compressible
-            && ask.view.gzip
-            && self.len.is_none_or(|len| len >= ask.view.snapshot.compression.min_size)
-    }
-
-    fn head(&self, ask: &Ask, now: Timestamp) -> Response<Source> {
-        let mut response = Response::new(Source::Empty);
-        if let Ok(status) = StatusCode::from_u16(self.stored.status) {
-            *response.status_mut() = status;
-        }
-        let mut fields = self.fields.to_map(8);
-        if self.negotiated(ask) {
-            add_vary(&mut fields);
-        }
-        if self.gzip {
-            code(&mut fields);
-        }
-        fields.insert(AGE, HeaderValue::from(self.stored.age(now).as_secs()));
-        *response.headers_mut() = fields;
-        response
-    }
-
-    /// The answer to a request whose preconditions hold or fail here (RFC 9110 §13.2.2).
-    fn conditional(&self, ask: &Ask, now: Timestamp) -> Option<Response<Source>> {
-        if !(ask.asked.has_if_none_match || ask.asked.has_if_match) || self.stored.status != 200 {
-            return None;
-        }
-        let fields = &ask.head.headers;
-        let (etag, modified) = (self.stored.etag.as_ref(), self.stored.modified());
-        match validation::precondition(fields, etag, modified, true) {
-            Precondition::NotModified => {
-                let mut response = self.head(ask, now);
-                not_modified(&mut response);
-                Some(response)
-            }
-            Precondition::Failed => {
-                let mut response = Response::new(Source::Empty);
-                *response.status_mut() = StatusCode::PRECONDITION_FAILED;
-                Some(response)
-            }
-            Precondition::Proceed => None,
-        }
-    }
-}
-
-/// The fields of a body that Larder has gzipped (DESIGN D6).
-fn code(fields: &mut HeaderMap) {
-    fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    fields.remove(ACCEPT_RANGES);
-    fields.remove(CONTENT_LENGTH);
-    if let Some(weak) = fields.get(ETAG).map(encoding::weaken) {
-        fields.insert(ETAG, weak);
-    }
-}
-
-/// The coding depends on what the client takes; said once, and not beside `*`.
-fn add_vary(fields: &mut HeaderMap) {
-    let said = fields.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    let names = |member: &[u8]| {
-        let member = member.trim_ascii();
-        member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding")
-    };
-    if !said.into_iter().any(names) {
-        fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
-}
-
-/// Fields that a 304 keeps (RFC 9110 §15.4.5), and those that caches add to.
-fn belongs_to_304(name: &HeaderName) -> bool {
-    [AGE, CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY].contains(name)
-        || matches!(name.as_str(), "cache-status" | "last-modified" | "cdn-cache-control" | "via")
-}
-
-fn not_modified(response: &mut Response<Source>) {
-    let fields = std::mem::take(response.headers_mut());
-    let mut kept = HeaderMap::with_capacity(8);
-    for (name, value) in &fields {
-        if belongs_to_304(name) {
-            kept.append(name.clone(), value.clone());
-        }
-    }
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    *response.headers_mut() = kept;
-    *response.body_mut() = Source::Empty;
 }
 
 /// Answers from a stored response.
@@ -148,35 +47,43 @@ pub fn from_entry(
     let left = entry.stored.remaining(now);
     let stale = decision.outcome == Outcome::Stale;
     decision.ttl = Some(left).filter(|left| !stale || *left < 0);
-    let (body, part) = match &entry.gzip {
-        Some(gzip) if ask.takes_gzip() => (gzip, Part::Gzip),
+    let form = match (&*entry.coded, entry.decodes) {
+        ([], None) => Form::AsSent, // nothing to choose from
+        (_, decodes) => Form::of(ask, decodes, |coding| entry.body_in(coding).is_some()),
+    };
+    let (body, part) = match form {
+        Form::Coded(coding) => match entry.body_in(coding) {
+            Some(body) => (body, Part::Coded(coding)),
+            None => (&entry.identity, Part::Identity), // never: the form was chosen by it
+        },
         _ => (&entry.identity, Part::Identity),
     };
     let this = Representation {
         stored: &entry.stored,
         fields: &entry.fields,
         compressible: entry.compressible,
+        decodes: entry.decodes,
         len: Some(entry.identity.len()),
-        gzip: part == Part::Gzip,
+        form,
     };
-    let coding = this.gzip.then_some("gzip");
+    let coding = form.coding();
     let mut response = match this.conditional(ask, now) {
         Some(response) => return Answer { response, decision, origin_ns: 0, coding },
         None => this.head(ask, now),
     };
     let mut extent = (0, body.len());
-    if ask.asked.has_range && entry.stored.status == 200 && !this.gzip {
+    if ask.asked.has_range && entry.stored.status == 200 && form == Form::AsSent {
         extent = match part_of(ask, entry, &mut response) {
             Ok(extent) => extent,
             Err(()) => return Answer { response, decision, origin_ns: 0, coding },
         };
     }
-    if response.status() != StatusCode::NO_CONTENT {
-        let len = HeaderValue::from(extent.1 - extent.0);
+    if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
+        let len = digits::value(extent.1 - extent.0);
         response.headers_mut().insert(CONTENT_LENGTH, len);
     }
     if !ask.asked.is_head() {
-        *response.body_mut() = source(tiers, entry, body, part, extent);
+        *response.body_mut() = form.body(ask, source(tiers, entry, body, part, extent));
     }
     Answer { response, decision, origin_ns: 0, coding }
 }
@@ -241,26 +148,29 @@ pub fn from_filling(
 ) -> Answer {
     decision.ttl = Some(filling.stored.remaining(now));
     decision.stored = true;
-    let gzip = filling.gzip.as_ref().filter(|_| ask.takes_gzip());
+    let made = |coding| filling.coded.as_ref().is_some_and(|(own, _)| *own == coding);
+    let decodes = filling.fields.decodable(&filling.stored);
+    let form = Form::of(ask, decodes, made);
     let this = Representation {
         stored: &filling.stored,
         fields: &filling.fields,
         compressible: filling.compressible,
+        decodes,
         len: filling.len,
-        gzip: gzip.is_some(),
+        form,
     };
-    let (coding, origin_ns) = (this.gzip.then_some("gzip"), filling.origin_ns);
+    let (coding, origin_ns) = (form.coding(), filling.origin_ns);
     if let Some(response) = this.conditional(ask, now) {
         return Answer { response, decision, origin_ns, coding };
     }
     let mut response = this.head(ask, now);
-    if let (false, Some(len)) = (this.gzip, filling.len) {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    if let (Form::AsSent, Some(len)) = (form, filling.len) {
+        response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
     }
     if !ask.asked.is_head() {
-        let (stream, len, part) = match gzip {
-            Some(gzip) => (gzip, None, Part::Gzip),
-            None => (&filling.identity, filling.len, Part::Identity),
+        let (stream, len, part) = match (form, &filling.coded) {
+            (Form::Coded(coding), Some((_, stream))) => (stream, None, Part::Coded(coding)),
+            _ => (&filling.identity, filling.len, Part::Identity),
         };
         let segment = ask.view.snapshot.cache.segment_size;
         let in_memory = filling.len.is_some_and(|len| len <= tiers.memory_object_max());
@@ -273,7 +183,7 @@ pub fn from_filling(
             to: 0,
         };
         let reader = FlightReader::new(stream.reader(), len, Some((tiers.clone(), stored)));
-        *response.body_mut() = Source::Flight(Box::new(reader));
+        *response.body_mut() = form.body(ask, Source::Flight(Box::new(reader)));
     }
     Answer { response, decision, origin_ns, coding }
 }
@@ -287,34 +197,55 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let mut response = Response::new(Source::Empty);
     *response.status_mut() = head.status;
     let mut fields = headers::end_to_end(&head.headers);
-    let len = body.size_hint().exact();
-    let status = head.status;
-    let has_body = !ask.asked.is_head()
-        && status != StatusCode::NO_CONTENT
-        && status != StatusCode::NOT_MODIFIED;
-    let min_size = ask.view.snapshot.compression.min_size;
-    let may_code = ask.view.gzip
-        && status != StatusCode::PARTIAL_CONTENT
-        && encoding::compressible(&fields)
-        && len.is_none_or(|len| len >= min_size);
-    if may_code {
-        add_vary(&mut fields);
-    }
-    let gzip = may_code && has_body && ask.takes_gzip() && len != Some(0);
-    if gzip {
-        code(&mut fields);
-    } else if has_body && let Some(len) = len {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    let (status, is_head) = (head.status, ask.asked.is_head());
+    let has_body =
+        !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
+    let len = if is_head { content_length(&fields) } else { body.size_hint().exact() };
+    let form = form_of_private(ask, status, &mut fields, len);
+    form.fit(&mut fields);
+    if let (Form::AsSent, true, Some(len)) = (form, has_body, len) {
+        fields.insert(CONTENT_LENGTH, digits::value(len));
     }
     *response.headers_mut() = fields;
-    *response.body_mut() = if !has_body {
-        Source::Empty
-    } else if gzip {
-        let levels = &ask.view.snapshot.compression.levels;
-        Source::Encoded(Box::new(EncodedBody::new(body, Coding::Gzip, levels)))
-    } else {
-        Source::Upstream(Box::new(body))
+    *response.body_mut() = match form {
+        _ if !has_body => Source::Empty,
+        Form::Coded(coding) => {
+            let levels = &ask.view.snapshot.compression.levels;
+            Source::Encoded(Box::new(EncodedBody::new(body, coding, levels)))
+        }
+        form => form.body(ask, Source::Upstream(Box::new(body))),
     };
-    let coding = gzip.then_some("gzip");
-    Answer { response, decision, origin_ns: private.origin_ns, coding }
+    Answer { response, decision, origin_ns: private.origin_ns, coding: form.coding() }
+}
+
+/// The form of what is not stored, and Vary where it depends on what the client takes.
+fn form_of_private(
+    ask: &Ask,
+    status: StatusCode,
+    fields: &mut HeaderMap,
+    len: Option<u64>,
+) -> Form {
+    let compression = &ask.view.snapshot.compression;
+    let whole = !matches!(status.as_u16(), 101 | 204 | 206 | 304);
+    if !whole || len == Some(0) {
+        return Form::AsSent;
+    }
+    let codable =
+        encoding::compressible(fields) && len.is_none_or(|len| len >= compression.min_size);
+    if codable && !compression.codings.is_empty() {
+        add_vary(fields);
+        return Form::of(ask, None, |_| true);
+    }
+    let no_transform = ResponseDirectives::parse(fields).no_transform;
+    let lines = fields.get_all(CONTENT_ENCODING).iter();
+    let decodes = encoding::decodable(status.as_u16(), no_transform, lines);
+    if decodes.is_some() && compression.max_decoded > 0 {
+        add_vary(fields);
+        return Form::of(ask, decodes, |_| false);
+    }
+    Form::AsSent
+}
+
+fn content_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

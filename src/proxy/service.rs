@@ -2,215 +2,166 @@
 
 use std::sync::Arc;
 
-use http::header::UPGRADE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, request};
+use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 
-use crate::cache::tiers::{Found, Lookup};
-use crate::clock;
-use crate::observe::record::Record;
+use crate::cache::tiers::{Found, Lookup, Tiers};
+use crate::clock::Moment;
 use crate::proxy::ask::Ask;
 use crate::proxy::body::{Body, Source, Tally};
 use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fetch::{self, Wanted};
 use crate::proxy::forward::{self, Upload};
+use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
-use crate::proxy::worker::{View, Worker};
-use crate::proxy::{coding, upgrade};
+use crate::proxy::worker::Worker;
+use crate::proxy::{admission, coding, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::headers::Pseudonym;
-use crate::semantics::key::{self, Scheme};
-use crate::semantics::request::{self as http_request, Asked, MaxForwards, max_forwards};
+use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, headers, invalidation, unkeyed};
+use crate::semantics::{cache_status, groups, invalidation, key};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Answers one request.
-pub async fn call(
-    worker: &Arc<Worker>,
-    conn: &Arc<Conn>,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let began_ns = clock::monotonic_ns();
-    let (head, incoming) = request.into_parts();
-    let mut walk = Walk { worker, began_ns, key: Vec::with_capacity(128) };
-    match walk.admit(conn, head, !incoming.is_end_stream()) {
-        Ok(mut ask) => {
-            let answer = match walk.answer(&mut ask, incoming).await {
-                Ok(answer) => answer,
-                Err(error) => refuse(error),
-            };
-            walk.send(answer, ask)
-        }
-        Err(refused) => {
-            let (error, head) = *refused;
-            walk.send_refusal(error, head, conn)
-        }
+/// Answers one request: at once where memory has the answer.
+pub fn call(worker: &Arc<Worker>, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Body> {
+    let (mut head, incoming) = request.into_parts();
+    let tally = Tally::begin(worker, conn, &head);
+    let mut walk = Walk { tally, key: Vec::with_capacity(128) };
+    let (view, has_body) = (worker.view(), !incoming.is_end_stream());
+    let admitted = admission::admit(worker, &view, conn, &mut head, has_body, &mut walk.key);
+    let mut ask = match admitted {
+        Ok(admitted) => Ask::new(view, conn.clone(), head, admitted),
+        Err(error) => return Reply::Now(walk.send_refusal(error, conn)),
+    };
+    let known = walk.peek(&ask).map(|found| walk.judge(&ask, Lookup::Found(found)));
+    if let Some(Ok(Use::Stored(found, decision, now))) = &known
+        && coding::missing(&ask, &found.entry).is_none()
+    {
+        let tiers = &worker.house.tiers;
+        let answer = respond::from_entry(&ask, tiers, &found.entry, *decision, *now);
+        return Reply::Now(walk.send(answer, &ask));
     }
+    Reply::Later(Box::pin(async move {
+        let answer = walk.answer(&mut ask, incoming, known).await;
+        let answer = answer.unwrap_or_else(refuse);
+        walk.send(answer, &ask)
+    }))
 }
 
-struct Walk<'a> {
-    worker: &'a Arc<Worker>,
-    began_ns: u64,
+struct Walk {
+    tally: Box<Tally>,
     /// The primary key, built in place: a hit allocates it once and keeps nothing of it.
     key: Vec<u8>,
 }
 
-impl Walk<'_> {
-    /// Is this a request that Larder takes up?
-    fn admit(
+/// What is to be done for a request that the cache is asked for.
+enum Use {
+    /// Answer with this, as it stood then.
+    Stored(Found, Decision, Timestamp),
+    /// Ask the origin. Boxed, as hits pass it by.
+    Fetch(Box<Wanted>),
+}
+
+impl Walk {
+    fn worker(&self) -> &Arc<Worker> {
+        &self.tally.worker
+    }
+
+    fn tiers(&self) -> &Arc<Tiers> {
+        &self.tally.worker.house.tiers
+    }
+
+    /// The way of a valid request, from what memory had for it. Branches stand here, work in the
+    /// leaves.
+    async fn answer(
         &mut self,
-        conn: &Arc<Conn>,
-        mut head: request::Parts,
-        has_body: bool,
-    ) -> Result<Ask, Box<(ProxyError, request::Parts)>> {
-        if let Some(fault) = conn.next_request() {
-            return Err(Box::new((fault.into(), head)));
-        }
-        let view = self.worker.view();
-        let upgrade = asked_upgrade(&head.headers);
-        headers::strip_hop_by_hop(&mut head.headers);
-        // Before anything is judged by them: what is keyed must be what is forwarded.
-        let dropped = upgrade.is_none()
-            && unkeyed::concerns(&head.method)
-            && view.unkeyed.drop_from(&mut head.headers);
-        match self.check(&view, conn, &head) {
-            Ok(Addressed { authority, scheme, said_authority, trusted }) => Ok(Ask {
-                asked: Asked::of(&head.method, &head.headers, has_body),
-                view,
-                conn: conn.clone(),
-                head,
-                upgrade,
-                authority,
-                scheme,
-                said_authority,
-                trusted,
-                dropped,
-                received: None,
-            }),
-            Err(error) => {
-                if matches!(error, ProxyError::BadRequest { .. }) {
-                    self.worker.house.metrics.server.malformed.inc(); // faults are counted already
-                }
-                Err(Box::new((error, head)))
+        ask: &mut Ask,
+        incoming: Incoming,
+        known: Option<Result<Use, ProxyError>>,
+    ) -> Result<Answer, ProxyError> {
+        let judged = match known {
+            Some(judged) => judged,
+            None if max_forwards(&ask.head.method, &ask.head.headers)
+                == MaxForwards::AnswerHere =>
+            {
+                return Ok(upgrade::options());
             }
-        }
-    }
-
-    /// Checks where the request goes, and writes the key of what it asks for.
-    fn check(
-        &mut self,
-        view: &View,
-        conn: &Conn,
-        head: &request::Parts,
-    ) -> Result<Addressed, ProxyError> {
-        let target = http_request::target(&head.method, &head.uri, &head.headers, head.version)?;
-        if self.worker.house.via.is_loop(&head.headers) {
-            return Err(ProxyError::Loop);
-        }
-        let trusted = conn.unix || conn.peer.is_some_and(|peer| trusts(view, peer));
-        let used = headers::client_view(&head.headers, trusted, Scheme::Http, &target.authority);
-        let forwarded = match &view.snapshot.upstream.host {
-            Some(_) => None, // the same for every request
-            None => Some(&*target.authority),
-        };
-        key::primary(
-            used.scheme,
-            &used.authority,
-            &target.path_and_query,
-            forwarded,
-            &mut self.key,
-        );
-        // The scheme's own port is not keyed, so neither is it forwarded.
-        let plain = |authority| key::without_default_port(used.scheme, authority);
-        let (scheme, said) = (used.scheme, plain(&used.authority));
-        let authority = plain(&target.authority).to_owned();
-        let said_authority = (said != authority).then(|| said.to_owned());
-        Ok(Addressed { authority, scheme, said_authority, trusted })
-    }
-
-    /// The way of a valid request. Branches stand here, work in the leaves. What a hit does not
-    /// need is boxed: hyper moves the whole future for every request.
-    async fn answer(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
-        if max_forwards(&ask.head.method, &ask.head.headers) == MaxForwards::AnswerHere {
-            return Ok(upgrade::options());
-        }
-        if ask.upgrade.is_some() {
-            return Box::pin(upgrade::tunnel(self.worker, ask)).await;
-        }
-        // If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
-        if !ask.asked.is_read() || ask.asked.has_body || ask.asked.has_if_match {
-            return Box::pin(self.pass(ask, incoming)).await;
-        }
-        let tiers = &self.worker.house.tiers;
-        let lookup = match tiers.peek(&self.key, &ask.head.headers) {
-            Some(found) => Lookup::Found(found),
+            None if ask.upgrade.is_some() => return upgrade::tunnel(self.worker(), ask).await,
+            None if !is_for_the_cache(ask) => return self.pass(ask, incoming).await,
             None => {
                 let languages = ask.view.snapshot.cache.vary_language;
-                Box::pin(tiers.lookup(&self.key, &ask.head.headers, languages)).await
+                let lookup = self.tiers().lookup(&self.key, &ask.head.headers, languages).await;
+                self.judge(ask, lookup)
             }
         };
-        let took = clock::monotonic_ns().saturating_sub(self.began_ns);
-        self.worker.house.metrics.lookup(self.worker.id, took);
-        let now = clock::now();
-        let (found, fwd, detail) = match lookup {
+        match judged? {
+            Use::Stored(found, decision, now) => Ok(self.stored(ask, &found, decision, now).await),
+            Use::Fetch(wanted) => Ok(self.fetch(ask, *wanted).await),
+        }
+    }
+
+    /// What memory has for this request, where the cache is asked at all.
+    fn peek(&self, ask: &Ask) -> Option<Found> {
+        if !is_for_the_cache(ask) {
+            return None;
+        }
+        self.tiers().peek(&self.key, &ask.head.headers)
+    }
+
+    /// What may be done with what was looked up.
+    fn judge(&self, ask: &Ask, lookup: Lookup) -> Result<Use, ProxyError> {
+        let looked_up = Moment::now();
+        let took = looked_up.ns_since(self.tally.began);
+        self.worker().house.metrics.lookup(self.worker().id, took);
+        let now = looked_up.timestamp();
+        let found = match lookup {
+            Lookup::Found(found) => found,
+            Lookup::Missing { .. } if ask.asked.only_if_cached(&ask.view.policy) => {
+                return Err(ProxyError::NotCached);
+            }
             Lookup::Missing { variants } => {
                 let fwd = if variants.is_some() { Fwd::VaryMiss } else { Fwd::UriMiss };
-                if ask.asked.only_if_cached(&ask.view.policy) {
-                    return Err(ProxyError::NotCached);
-                }
-                return Ok(self.fetch(ask, Wanted::missing(fwd, variants)).await);
-            }
-            Lookup::Found(found) => {
-                let (stored, policy) = (&found.entry.stored, &ask.view.policy);
-                let forced = found.entry.last_forced();
-                match reuse::reuse(stored, &ask.asked, policy, found.stale, forced, now) {
-                    Reuse::Fresh => {
-                        return Ok(self
-                            .stored(ask, &found, Decision::new(Outcome::Hit), now)
-                            .await);
-                    }
-                    Reuse::StaleAllowed => {
-                        let decision = Decision::new(Outcome::Stale).because("max-stale");
-                        return Ok(self.stored(ask, &found, decision, now).await);
-                    }
-                    Reuse::WhileRevalidate => {
-                        fetch::in_background(self.worker, ask, &self.key, &found);
-                        let decision =
-                            Decision::new(Outcome::Stale).because("stale-while-revalidate");
-                        return Ok(self.stored(ask, &found, decision, now).await);
-                    }
-                    Reuse::OnlyIfCached504 => return Err(ProxyError::NotCached),
-                    Reuse::Validate(fwd, detail) => (found, fwd, detail),
-                }
+                return Ok(Use::Fetch(Box::new(Wanted::missing(fwd, variants))));
             }
         };
-        if fwd == Fwd::Request {
-            found.entry.set_forced(now);
+        let stale = |why| Decision::new(Outcome::Stale).because(why);
+        let (stored, forced) = (&found.entry.stored, found.entry.last_forced());
+        match reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now) {
+            Reuse::Fresh => Ok(Use::Stored(found, Decision::new(Outcome::Hit), now)),
+            Reuse::StaleAllowed => Ok(Use::Stored(found, stale("max-stale"), now)),
+            Reuse::WhileRevalidate => {
+                fetch::in_background(self.worker(), ask, &self.key, &found);
+                Ok(Use::Stored(found, stale("stale-while-revalidate"), now))
+            }
+            Reuse::OnlyIfCached504 => Err(ProxyError::NotCached),
+            Reuse::Validate(fwd, detail) => {
+                if fwd == Fwd::Request {
+                    found.entry.set_forced(now);
+                }
+                Ok(Use::Fetch(Box::new(Wanted::validated(fwd, detail, found))))
+            }
         }
-        Ok(self.fetch(ask, Wanted::validated(fwd, detail, found)).await)
     }
 
     /// Answers from the store.
     async fn stored(&self, ask: &Ask, found: &Found, decision: Decision, now: Timestamp) -> Answer {
-        let tiers = &self.worker.house.tiers;
         let coded;
         let mut entry = &found.entry;
-        if entry.gzip.is_none() && coding::is_wanted(ask, entry) {
-            coded = Box::pin(coding::add_gzip(self.worker, ask, &self.key, found)).await;
+        if let Some(missing) = coding::missing(ask, entry) {
+            coded = coding::add(self.worker(), ask, &self.key, found, missing).await;
             entry = &coded;
         }
-        respond::from_entry(ask, tiers, entry, decision, now)
+        respond::from_entry(ask, self.tiers(), entry, decision, now)
     }
 
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {
         let fwd = wanted.fwd();
-        let fetched = Box::pin(fetch::fetch(self.worker, ask, &self.key, wanted)).await;
+        let fetched = fetch::fetch(self.worker(), ask, &self.key, wanted).await;
         let mut answer = fetched.unwrap_or_else(|error| forwarded_in_vain(error, fwd));
         if ask.dropped {
             answer.decision.detail.get_or_insert("unkeyed-dropped");
@@ -228,8 +179,8 @@ impl Walk<'_> {
         }
         let mut too_large = None;
         let body = if ask.asked.has_body {
-            let upload = Upload::new(incoming, limit);
-            ask.received = Some(upload.received());
+            let upload = Upload::new(incoming, limit, ask.expects.clone());
+            self.tally.received = Some(upload.received());
             too_large = Some(upload.too_large());
             RequestBody::stream(upload)
         } else {
@@ -240,7 +191,7 @@ impl Walk<'_> {
         } else {
             (Fwd::Method, "method")
         };
-        let passed = forward::pass(self.worker, ask, body, too_large.as_deref(), reason).await;
+        let passed = forward::pass(self.worker(), ask, body, too_large.as_deref(), reason).await;
         let private = match passed {
             Ok(private) => private,
             Err(error) => return Ok(forwarded_in_vain(error, fwd)),
@@ -249,7 +200,7 @@ impl Walk<'_> {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }
         if ask.head.method == Method::POST {
-            let answered = fetch::answer_post(self.worker, ask, &self.key, private).await;
+            let answered = fetch::answer_post(self.worker(), ask, &self.key, private).await;
             return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
         }
         let decision = Decision::forwarded(Outcome::Pass, fwd);
@@ -257,73 +208,47 @@ impl Walk<'_> {
     }
 
     fn invalidate(&self, ask: &Ask, status: u16, fields: &HeaderMap) {
-        let tiers = &self.worker.house.tiers;
+        let tiers = self.tiers();
+        let filling = self.worker().house.metrics.cache.flights.get() > 0;
         for url in invalidation::invalidated(&ask.head.method, status, &self.key, fields) {
-            if tiers.may_hold(&url) {
-                tiers.invalidate(&url);
-            }
+            tiers.invalidate(&url, filling);
+        }
+        for name in groups::invalidated(&ask.head.method, status, fields) {
+            tiers.invalidate_group(&self.key, &name);
         }
     }
 
-    /// What every answer gets, and the record that is made when it has been sent.
-    fn send(&self, answer: Answer, ask: Ask) -> Response<Body> {
-        let Answer { response, decision, origin_ns, coding } = answer;
-        let debug = ask.view.snapshot.debug_headers && !self.key.is_empty();
-        let key = debug.then(|| key::url_part(&self.key));
-        let tally = Tally {
-            worker: self.worker.clone(),
-            began_ns: self.began_ns,
-            received: ask.received,
-            record: record(ask.head, &ask.conn, decision, origin_ns, coding),
-        };
-        finish(response, &decision, key, &self.worker.house.via, tally)
-    }
-
-    fn send_refusal(
-        &self,
-        error: ProxyError,
-        head: request::Parts,
-        conn: &Arc<Conn>,
-    ) -> Response<Body> {
+    fn send_refusal(self, error: ProxyError, conn: &Conn) -> Response<Body> {
         if matches!(error, ProxyError::BadRequest { .. }) {
             conn.close_after_answer();
         }
-        let Answer { response, decision, origin_ns, coding } = refuse(error);
-        let tally = Tally {
-            worker: self.worker.clone(),
-            began_ns: self.began_ns,
-            received: None,
-            record: record(head, conn, decision, origin_ns, coding),
-        };
-        finish(response, &decision, None, &self.worker.house.via, tally)
+        self.finish(refuse(error), false)
+    }
+
+    fn send(self, answer: Answer, ask: &Ask) -> Response<Body> {
+        self.finish(answer, ask.view.snapshot.debug_headers)
+    }
+
+    /// What every answer gets, and what its record is made of when it has been sent.
+    fn finish(self, answer: Answer, debug: bool) -> Response<Body> {
+        let Self { mut tally, key } = self;
+        let Answer { mut response, decision, origin_ns, coding } = answer;
+        let record = &mut tally.record;
+        record.status = response.status().as_u16();
+        (record.decision, record.origin_ns, record.coding) = (decision, origin_ns, coding);
+        let is_head = record.method == Method::HEAD;
+        let key = (debug && !key.is_empty()).then(|| key::url_part(&key));
+        let fields = response.headers_mut();
+        fields.append(CACHE_STATUS.clone(), cache_status::value(&decision, key));
+        tally.worker.house.via.append(fields, Version::HTTP_11);
+        response.map(|source| Body::new(if is_head { Source::Empty } else { source }, tally))
     }
 }
 
-/// Where a request goes, and as what the client addressed it.
-struct Addressed {
-    authority: String,
-    scheme: Scheme,
-    said_authority: Option<String>,
-    trusted: bool,
-}
-
-/// The protocols that a request asks to be upgraded to; to be asked before stripping. h2c is
-/// none: what would be behind it could not be looked at.
-fn asked_upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
-    if !fields.contains_key(UPGRADE) || !headers::hop_by_hop::connection_has(fields, "upgrade") {
-        return None;
-    }
-    let lines = fields.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());
-    let protocols: Vec<&str> = lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case("h2c"))
-        .collect();
-    HeaderValue::from_str(&protocols.join(", ")).ok().filter(|protocols| !protocols.is_empty())
-}
-
-fn trusts(view: &View, peer: std::net::IpAddr) -> bool {
-    view.snapshot.trusted_proxies.iter().any(|network| network.contains(&peer))
+/// If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
+fn is_for_the_cache(ask: &Ask) -> bool {
+    let asked = &ask.asked;
+    asked.is_read() && !asked.has_body && !asked.has_if_match && ask.upgrade.is_none()
 }
 
 /// Larder's own answer to what it cannot forward.
@@ -337,43 +262,4 @@ fn forwarded_in_vain(error: ProxyError, fwd: Fwd) -> Answer {
     let mut answer = refuse(error);
     answer.decision.fwd = Some(fwd);
     answer
-}
-
-fn record(
-    head: request::Parts,
-    conn: &Conn,
-    decision: Decision,
-    origin_ns: u64,
-    coding: Option<&'static str>,
-) -> Record {
-    Record {
-        head,
-        peer: conn.peer,
-        status: 0,
-        decision,
-        bytes_in: 0,
-        bytes_out: 0,
-        duration_ns: 0,
-        origin_ns,
-        coding,
-        aborted: false,
-    }
-}
-
-fn finish(
-    mut response: Response<Source>,
-    decision: &Decision,
-    key: Option<&[u8]>,
-    via: &Pseudonym,
-    mut tally: Tally,
-) -> Response<Body> {
-    tally.record.status = response.status().as_u16();
-    let is_head = tally.record.head.method == Method::HEAD;
-    let fields = response.headers_mut();
-    fields.append(CACHE_STATUS.clone(), cache_status::value(decision, key));
-    via.append(fields, Version::HTTP_11);
-    response.map(|source| {
-        let source = if is_head { Source::Empty } else { source };
-        Body::new(source, Box::new(tally))
-    })
 }

@@ -92,7 +92,7 @@ impl Sink {
     /// Forgets what was stored of a body that is not kept.
     pub fn discard(&self, tiers: &Tiers) {
         for index in 0..self.stored {
-            tiers.remove(&key::segment(&self.id, self.part as u8, index));
+            tiers.remove(&key::segment(&self.id, self.part.number(), index));
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
-use crate::semantics::coding::Coding;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
 use crate::semantics::unkeyed::Unkeyed;
@@ -47,8 +46,6 @@ pub struct View {
     pub policy: Policy,
     /// Request header fields that are dropped where the answer may be stored.
     pub unkeyed: Unkeyed,
-    /// Larder makes gzip bodies.
-    pub gzip: bool,
 }
 
 impl View {
@@ -67,9 +64,8 @@ impl View {
             },
             targeted: cache.targeted.clone(),
         };
-        let gzip = snapshot.compression.codings.contains(&Coding::Gzip);
         let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);
-        Arc::new(Self { snapshot, policy, unkeyed, gzip })
+        Arc::new(Self { snapshot, policy, unkeyed })
     }
 }
 

@@ -3,6 +3,7 @@
 use http::HeaderValue;
 
 use super::decision::{Decision, Outcome};
+use super::digits::Digits;
 use super::key;
 
 /// Room for every value without a key: the names below, three numbers and a short detail.
@@ -83,18 +84,8 @@ fn put_integer(number: i64, out: &mut impl FnMut(&[u8])) {
     if number < 0 {
         out(b"-");
     }
-    let mut left = number.unsigned_abs().min(999_999_999_999_999);
-    let mut digits = [0_u8; 15];
-    let mut start = digits.len();
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + (left % 10) as u8;
-        left /= 10;
-        start -= 1;
-        if left == 0 {
-            break;
-        }
-    }
-    out(digits.get(start..).unwrap_or_default());
+    let number = number.unsigned_abs().min(999_999_999_999_999);
+    out(Digits::of(number).as_bytes());
 }
 
 /// A token of structured fields (RFC 9651 §3.3.4).

@@ -4,9 +4,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::cache_control::ResponseDirectives;
+use super::coding::Coding;
 
-/// Digests of the content as it is sent, which a coding made here would belie (RFC 9530).
-const DIGESTS: [HeaderName; 4] = [
+/// Digests of the content as it is sent, which a coding put on or off here would belie (RFC 9530).
+pub const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
@@ -24,6 +25,16 @@ pub fn compressible(headers: &HeaderMap) -> bool {
             || ResponseDirectives::parse(headers).no_transform
     };
     gains && !bound()
+}
+
+/// The coding that may be taken off a response's content for a client that cannot take it: the
+/// only one, and known, of whole content, without no-transform. `lines`: of Content-Encoding.
+pub fn decodable<'a>(
+    status: u16,
+    no_transform: bool,
+    lines: impl Iterator<Item = &'a HeaderValue>,
+) -> Option<Coding> {
+    Coding::of(lines).filter(|_| status != 206 && !no_transform)
 }
 
 /// What streams by nature is never held back: event streams, gRPC, frames of a camera, and what

@@ -15,7 +15,7 @@ pub fn invalidated(
     target: &[u8],
     headers: &HeaderMap,
 ) -> Vec<Vec<u8>> {
-    if method.is_safe() || !(200..400).contains(&status) {
+    if !makes_void(method, status) {
         return Vec::new();
     }
     let mut urls = vec![target.to_vec()];
@@ -27,6 +27,11 @@ pub fn invalidated(
         }
     }
     urls
+}
+
+/// The answer tells that an unsafe method has changed something.
+pub(super) fn makes_void(method: &Method, status: u16) -> bool {
+    !method.is_safe() && (200..400).contains(&status)
 }
 
 /// The key URL that a field names, where it lies on the target's origin: another's would let one

@@ -70,7 +70,7 @@ pub fn primary(
     }
     out.extend_from_slice(path_and_query.as_bytes());
     if let Some(host) = forwarded_host.map(|host| without_default_port(scheme, host))
-        && !host.eq_ignore_ascii_case(authority)
+        && !same(host, authority)
     {
         out.extend_from_slice(b"\0h");
         push_lower(host, out);
@@ -82,10 +82,17 @@ pub fn without_default_port(scheme: Scheme, authority: &str) -> &str {
     authority.strip_suffix(scheme.default_port()).unwrap_or(authority)
 }
 
+/// Equal but for letter case; nearly always to the letter.
+fn same(one: &str, other: &str) -> bool {
+    one == other || one.eq_ignore_ascii_case(other)
+}
+
 fn push_lower(text: &str, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(text.as_bytes());
-    if let Some(written) = out.get_mut(start..) {
+    if text.bytes().any(|b| b.is_ascii_uppercase())
+        && let Some(written) = out.get_mut(start..)
+    {
         written.make_ascii_lowercase();
     }
 }
@@ -104,6 +111,57 @@ pub fn path(key: &[u8]) -> &[u8] {
     let target = memchr::memchr(b'/', rest).and_then(|at| rest.get(at..)).unwrap_or_default();
     let end = memchr::memchr(b'?', target).unwrap_or(target.len());
     target.get(..end).unwrap_or_default()
+}
+
+/// A key without its query, and the query (without `?`).
+pub fn split_query(key: &[u8]) -> (Vec<u8>, &[u8]) {
+    let url = url_part(key);
+    let rest = key.get(url.len()..).unwrap_or_default();
+    match memchr::memchr(b'?', url).and_then(|at| url.split_at_checked(at)) {
+        Some((path, query)) => ([path, rest].concat(), query.get(1..).unwrap_or_default()),
+        None => (key.to_vec(), b""),
+    }
+}
+
+/// The key of all URLs that differ from that of `primary` in nothing that makes a difference by
+/// No-Vary-Search: with their canonical query, and the generation of what their path said.
+pub fn search_alias(primary: &[u8], canonical: &[u8], generation: u64) -> Bytes {
+    let url = url_part(primary);
+    let rest = primary.get(url.len()..).unwrap_or_default();
+    let end = memchr::memchr(b'?', url).unwrap_or(url.len());
+    let mut key = Vec::with_capacity(primary.len() + 11);
+    key.extend_from_slice(url.get(..end).unwrap_or_default());
+    if !canonical.is_empty() {
+        key.push(b'?');
+        key.extend_from_slice(canonical);
+    }
+    key.extend_from_slice(rest);
+    key.extend_from_slice(SEARCH);
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.into()
+}
+
+/// What marks an alias by No-Vary-Search.
+const SEARCH: &[u8] = b"\0n";
+
+/// Whether a key is an alias by No-Vary-Search, or a variant of one.
+pub fn is_search_alias(key: &[u8]) -> bool {
+    let rest = key.get(url_part(key).len()..).unwrap_or_default();
+    match rest.strip_prefix(b"\0h") {
+        // A Host holds no NUL.
+        Some(host) => memchr::memchr(0, host).and_then(|end| host.get(end..)),
+        None => Some(rest),
+    }
+    .is_some_and(|rest| rest.starts_with(SEARCH))
+}
+
+/// The name of a cache group on the origin of `key` (RFC 9875), which is no URL's.
+pub fn group(key: &[u8], name: &str) -> Vec<u8> {
+    let url = url_part(key);
+    let authority = memchr::memmem::find(url, b"://").map_or(0, |colon| colon + 3);
+    let rest = url.get(authority..).unwrap_or_default();
+    let end = authority + memchr::memchr(b'/', rest).unwrap_or(rest.len());
+    [url.get(..end).unwrap_or_default(), b"\0g", name.as_bytes()].concat()
 }
 
 /// The key of one variant of `primary`: with the generation of its list of selecting fields and
@@ -174,6 +232,32 @@ mod tests {
             assert_eq!(super::path(&with_host), want.as_bytes());
         }
         assert_eq!(super::path(&segment(&[1; 16], 0, 3)), b"");
+    }
+
+    #[test]
+    fn aliases_lie_under_their_canonical_query() {
+        for (url, host, canonical, want) in [
+            ("/p?a=1&b", None, "a=1", "http://a.org/p?a=1\0n"),
+            ("/p", None, "", "http://a.org/p\0n"),
+            ("/p?", None, "", "http://a.org/p\0n"),
+            ("/p?b", Some("b.org"), "", "http://a.org/p\0hb.org\0n"),
+        ] {
+            let primary = key(Http, "a.org", url, host);
+            let alias = search_alias(&primary, canonical.as_bytes(), 7);
+            assert_eq!(alias, [want.as_bytes(), &7_u64.to_be_bytes()].concat());
+            assert!(is_search_alias(&alias) && is_search_alias(&variant(&alias, 1, b"x")));
+            assert!(!is_search_alias(&primary) && !is_search_alias(&variant(&primary, 1, b"\0n")));
+        }
+        let primary = key(Http, "a.org", "/p?a?b", Some("b.org"));
+        assert_eq!(split_query(&primary), (b"http://a.org/p\0hb.org".to_vec(), &b"a?b"[..]));
+        assert_eq!(split_query(b"http://a.org/p"), (b"http://a.org/p".to_vec(), &b""[..]));
+    }
+
+    #[test]
+    fn groups_are_of_an_origin() {
+        let with_host = key(Https, "a.org:81", "/x//y?z", Some("b.org"));
+        assert_eq!(group(&with_host, "n"), b"https://a.org:81\0gn");
+        assert_eq!(url_part(&group(&with_host, "n")), b"https://a.org:81");
     }
 
     proptest! {

@@ -75,12 +75,11 @@ pub fn fitting<'a, V: AsRef<[u8]>>(
         let others = own.len() == asked.len()
             && (0..asked.len()).all(|nth| nth == place || own.get(nth) == asked.get(nth));
         others
-            && match language {
-                Some(language) => wanted.first() == Some(language),
-                None => {
-                    let list = own.get(place).copied().flatten();
-                    list.and_then(Wanted::parse).is_some_and(|own| own == wanted)
-                }
+            && if let Some(language) = language {
+                wanted.first() == Some(language)
+            } else {
+                let list = own.get(place).copied().flatten();
+                list.and_then(Wanted::parse).is_some_and(|own| own == wanted)
             }
     };
     known.into_iter().find(fits).map(|(values, _)| values)

@@ -3,7 +3,7 @@
 //! What a request asks and where it goes:
 //! - [`request`]: method, directives and target of a request; Max-Forwards.
 //! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields;
-//!   [`language`]: what else fits Accept-Language.
+//!   [`language`]: what else fits Accept-Language; [`search`]: what of a query does not count.
 //! - [`cache_control`]: directives of both sides, parsed; [`targeted`]: fields that outrank them.
 //!
 //! What may be done with a response:
@@ -13,13 +13,14 @@
 //! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
 //! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
 //! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
+//! - [`groups`]: responses that are made void together (RFC 9875).
 //!
 //! What is written on the way:
 //! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`coding`]: content codings, and
 //!   who gets which; [`encoding`]: what may be coded.
 //! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from.
 //! - [`wire`]: where HTTP/1.1 messages begin and end, byte by byte.
-//! - [`etag`], [`date`], [`time`]: the small values of HTTP.
+//! - [`etag`], [`date`], [`time`], [`digits`]: the small values of HTTP.
 //!
 //! Called by `proxy::service` and, with the same values, by `larder cache explain`.
 //! Hop-by-hop fields of a request are stripped *before* anything here judges it: a selecting
@@ -30,9 +31,11 @@ pub mod cache_status;
 pub mod coding;
 pub mod date;
 pub mod decision;
+pub mod digits;
 pub mod encoding;
 pub mod etag;
 pub mod freshness;
+pub mod groups;
 pub mod guard;
 pub mod headers;
 pub mod invalidation;
@@ -42,6 +45,7 @@ pub mod policy;
 pub mod range;
 pub mod request;
 pub mod reuse;
+pub mod search;
 pub mod storable;
 pub mod stored;
 pub mod targeted;

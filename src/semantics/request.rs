@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::header::HOST;
-use http::{HeaderMap, Method, Uri, Version};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
+};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::cache_control::RequestDirectives;
 use super::headers::authority;
@@ -62,24 +65,24 @@ impl Asked {
             has_if_match: false,
             has_if_none_match: false,
         };
-        let (mut cache_control, mut pragma) = (false, None);
+        let (mut cache_control, mut pragma) = (false, false);
         for (name, value) in headers {
-            match name.as_str() {
-                "cache-control" => {
+            match *name {
+                CACHE_CONTROL => {
                     cache_control = true;
                     asked.directives.add_line(value);
                 }
-                "pragma" => pragma = Some(name),
-                "authorization" => asked.authorised = true,
-                "cookie" => asked.has_cookie = true,
-                "range" => asked.has_range = true,
-                "if-match" | "if-unmodified-since" => asked.has_if_match = true,
-                "if-none-match" | "if-modified-since" => asked.has_if_none_match = true,
+                PRAGMA => pragma = true,
+                AUTHORIZATION => asked.authorised = true,
+                COOKIE => asked.has_cookie = true,
+                RANGE => asked.has_range = true,
+                IF_MATCH | IF_UNMODIFIED_SINCE => asked.has_if_match = true,
+                IF_NONE_MATCH | IF_MODIFIED_SINCE => asked.has_if_none_match = true,
                 _ => {}
             }
         }
-        if let (false, Some(pragma)) = (cache_control, pragma) {
-            headers.get_all(pragma).iter().for_each(|line| asked.directives.add_pragma(line));
+        if pragma && !cache_control {
+            headers.get_all(PRAGMA).iter().for_each(|line| asked.directives.add_pragma(line));
         }
         asked
     }
@@ -97,6 +100,11 @@ impl Asked {
     /// Safe (RFC 9110 §9.2.1): changes nothing at the origin.
     pub fn is_safe(&self) -> bool {
         self.is_read() || self.method == AskedMethod::Other { safe: true }
+    }
+
+    /// Content is to be left as it is (RFC 9111 §5.2.1.6).
+    pub fn no_transform(&self, policy: &Policy) -> bool {
+        self.directives.no_transform && policy.client_directives != ClientDirectives::Ignore
     }
 
     /// Where nothing stored can be used, the answer is 504 (RFC 9111 §5.2.1.7).
@@ -197,7 +205,7 @@ pub fn target<'a>(
 }
 
 fn host(headers: &HeaderMap, version: Version) -> Result<Cow<'_, str>, BadRequest> {
-    let mut lines = headers.get_all(HOST).iter();
+    let mut lines = hosts(headers);
     let Some(line) = lines.next() else {
         return match version {
             Version::HTTP_09 | Version::HTTP_10 => Ok(Cow::Borrowed("")),
@@ -207,8 +215,27 @@ fn host(headers: &HeaderMap, version: Version) -> Result<Cow<'_, str>, BadReques
     if lines.next().is_some() {
         return Err(BadRequest::HostRepeated);
     }
-    let text = std::str::from_utf8(line.as_bytes()).map_err(|_| BadRequest::HostInvalid)?;
+    let text = line.to_str().map_err(|_| BadRequest::HostInvalid)?;
     authority::parse(text).ok_or(BadRequest::HostInvalid)
+}
+
+/// The client wants to hear 100 before it sends its body (RFC 9110 §10.1.1).
+pub fn expects_continue(headers: &HeaderMap, version: Version) -> bool {
+    let asks = |line: &http::HeaderValue| {
+        let mut members = line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        members.any(|member| member.eq_ignore_ascii_case(b"100-continue"))
+    };
+    version == Version::HTTP_11 && headers.get_all(EXPECT).iter().any(asks)
+}
+
+/// Host, as often as it is there. A walk: a request has too few fields for a hash to pay.
+fn hosts(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
+    headers.iter().filter(|(name, _)| **name == HOST).map(|(_, value)| value)
+}
+
+/// Host says exactly this.
+pub fn host_is(headers: &HeaderMap, authority: &str) -> bool {
+    hosts(headers).next().is_some_and(|host| host == authority)
 }
 
 /// What Max-Forwards asks of an intermediary (RFC 9110 §7.6.2).

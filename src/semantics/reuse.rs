@@ -101,6 +101,8 @@ fn forced(stored: &Stored, asked: &Asked, fresh: bool, now: Timestamp) -> Option
     let too_old = directives
         .max_age
         .is_some_and(|limit| limit == DeltaSeconds::ZERO || age > limit.as_duration());
+    // A reload brings the same again; no-cache is what asks for more (RFC 8246 §2.1).
+    let too_old = too_old && !(stored.immutable && fresh);
     if too_old {
         return Some("request-max-age");
     }
@@ -227,6 +229,7 @@ mod tests {
         let both = Stored { must_revalidate: true, ..window.clone() };
         let zero = Stored { stale_while_revalidate: Some(secs(0)), ..minute() };
         let guess = Stored { heuristic: true, ..minute() };
+        let fixed = Stored { immutable: true, ..minute() };
         let cookie = get(&[("cookie", "a=b")]);
         for (case, stored, asked, now, want) in [
             ("must-revalidate, fresh", &bound, get(&[]), 59, Reuse::Fresh),
@@ -250,6 +253,9 @@ mod tests {
                 61,
                 forced_by("request-max-age"),
             ),
+            ("immutable, a reload", &fixed, asking("max-age=0"), 1, Reuse::Fresh),
+            ("immutable, forced", &fixed, asking("no-cache"), 1, forced_by("request-no-cache")),
+            ("immutable, but stale", &fixed, asking("max-age=0"), 60, stale("expired")),
             ("a guess", &guess, get(&[]), 1, Reuse::Fresh),
             ("a guess, not for a Cookie", &guess, cookie, 1, stale("heuristic")),
             ("explicit, for a Cookie", &minute(), cookie, 1, Reuse::Fresh),

@@ -9,6 +9,7 @@ use super::cache_control::ResponseDirectives;
 use super::date;
 use super::etag::EntityTag;
 use super::freshness;
+use super::groups;
 use super::invalidation;
 use super::policy::{ClientDirectives, Policy};
 use super::request::{Asked, AskedMethod};
@@ -181,11 +182,13 @@ fn judge(
         must_revalidate: directives.forbids_stale(),
         no_cache: directives.no_cache,
         no_transform: directives.no_transform,
+        immutable: directives.immutable,
         stale_if_error: directives.stale_if_error,
         stale_while_revalidate: directives.stale_while_revalidate,
         etag: headers.get(ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes())),
         last_modified,
         validator: headers.contains_key(ETAG) || last_modified.is_some(),
+        groups: groups::of_response(headers),
     };
     if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
         stored.lifetime = lifetime;

@@ -36,6 +36,8 @@ pub struct Stored {
     pub no_cache: bool,
     /// no-transform: the content is left as it is.
     pub no_transform: bool,
+    /// immutable: what a client reloads is the same (RFC 8246).
+    pub immutable: bool,
     /// RFC 5861 §4.
     pub stale_if_error: Option<DeltaSeconds>,
     /// RFC 5861 §3.
@@ -46,6 +48,8 @@ pub struct Stored {
     pub last_modified: Option<Timestamp>,
     /// There is an ETag or Last-Modified that the origin can be asked with.
     pub validator: bool,
+    /// The groups that it belongs to on its origin (RFC 9875).
+    pub groups: Vec<String>,
 }
 
 impl Stored {
@@ -133,11 +137,13 @@ pub(super) mod tests {
             must_revalidate: false,
             no_cache: false,
             no_transform: false,
+            immutable: false,
             stale_if_error: None,
             stale_while_revalidate: None,
             etag: None,
             last_modified: None,
             validator: false,
+            groups: Vec::new(),
         }
     }
 

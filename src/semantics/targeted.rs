@@ -94,7 +94,9 @@ fn surrogate_control(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseD
         if directive.eq_ignore_ascii_case("no-store") {
             said = true;
             directives.no_store = true;
-        } else if let Some(("max-age", span)) = directive.split_once('=') {
+        } else if let Some((name, span)) = directive.split_once('=')
+            && name.eq_ignore_ascii_case("max-age")
+        {
             said = true;
             let (fresh, more) = span.split_once('+').map_or((span, None), |(f, m)| (f, Some(m)));
             directives.set_seconds("max-age", || DeltaSeconds::parse(fresh));
@@ -189,7 +191,7 @@ mod tests {
     fn surrogate_control() {
         const SC: &str = "surrogate-control";
         let window = |text| said(&[(SC, text)]).directives.stale_while_revalidate;
-        assert_eq!(max_age(&[CC, (SC, "content=\"ESI/1.0\", max-age=60")]), (true, Some(60)));
+        assert_eq!(max_age(&[CC, (SC, "content=\"ESI/1.0\", Max-Age=60")]), (true, Some(60)));
         assert_eq!(max_age(&[CC, (SC, "max-age=60;another, max-age=9;Larder")]), (true, Some(9)));
         assert_eq!(max_age(&[CC, (SC, "max-age=60;another")]), (false, Some(1)));
         assert_eq!(max_age(&[CC, (SC, "content=\"ESI/1.0\"")]), (false, Some(1)));

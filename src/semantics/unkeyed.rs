@@ -66,6 +66,11 @@ impl Unkeyed {
         any
     }
 
+    /// There are some in a request that keeps them.
+    pub fn are_in(&self, headers: &HeaderMap) -> bool {
+        headers.keys().any(|name| self.position(name).is_some())
+    }
+
     fn position(&self, name: &HeaderName) -> Option<usize> {
         if self.lengths & bit(name) == 0 {
             return None;

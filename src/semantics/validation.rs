@@ -47,6 +47,19 @@ pub fn matches_304(stored: &HeaderMap, update: &HeaderMap) -> bool {
     }
 }
 
+/// Whether the 200 that answers a HEAD speaks of what is stored, whose content has `len` bytes (RFC
+/// 9111 §4.3.5): every validator that it has is the stored one, and it has one; so is its length,
+/// if it tells that.
+pub fn matches_head(stored: &HeaderMap, len: u64, update: &HeaderMap) -> bool {
+    let validators = || [ETAG, LAST_MODIFIED].into_iter().filter(|name| update.contains_key(name));
+    let same = |name: &HeaderName| stored.get(name) == update.get(name);
+    let length = update.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    validators().next().is_some()
+        && validators().all(|name| same(&name))
+        && same(&CONTENT_ENCODING)
+        && length.is_none_or(|length| length.trim().parse() == Ok(len))
+}
+
 /// The stored header fields with those of a 304 put over them (RFC 9111 §3.2). What describes the
 /// stored content stays, Age and Date are the 304's only: a stored Age would count twice.
 pub fn merge_304(stored: &HeaderMap, update: &HeaderMap) -> HeaderMap {
@@ -181,6 +194,26 @@ mod tests {
             ),
         ] {
             assert_eq!(matches_304(&map(stored), &map(update)), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_head_speaks_of_what_is_stored() {
+        let (tag, dated) = (("etag", "\"a\""), ("last-modified", OLD));
+        let length = |text| ("content-length", text);
+        for (case, stored, update, want) in [
+            ("same tag", &[tag][..], &[tag, length("5")][..], true),
+            ("no length", &[tag], &[tag], true),
+            ("another length", &[tag], &[tag, length("6")], false),
+            ("another tag", &[tag], &[("etag", "\"b\"")], false),
+            ("a tag where none was", &[dated], &[dated, tag], false),
+            ("same date", &[dated, tag], &[dated], true),
+            ("another date", &[dated], &[("last-modified", NEW)], false),
+            ("same tag, another date", &[tag, dated], &[tag, ("last-modified", NEW)], false),
+            ("no validator", &[tag], &[length("5")], false),
+            ("another coding", &[tag], &[tag, ("content-encoding", "gzip")], false),
+        ] {
+            assert_eq!(matches_head(&map(stored), 5, &map(update)), want, "{case}");
         }
     }
 

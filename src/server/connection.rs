@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::Service;
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -23,6 +23,7 @@ use super::timers::Watch;
 use super::worker::Registration;
 use crate::config::snapshot::Limits;
 use crate::proxy::conn::Conn;
+use crate::proxy::reply::Reply;
 
 /// hyper's header fields live on the stack up to this many, on the heap beyond.
 const FIELDS_ON_STACK: usize = 100;
@@ -42,12 +43,8 @@ pub(super) fn serve<S: Serve>(
     let conn = Arc::new(Conn::new(Some(peer.ip().to_canonical()), false));
     let limits = watch.worker().limits();
     let socket = Socket::new(stream, Arc::clone(&conn), registration, &limits);
-    let line = Arc::new(Line { serve, conn, watch: Arc::clone(&watch) });
-    let service = service_fn(move |request| {
-        let busy = Busy::begin(&line);
-        async move { Ok::<_, Infallible>(answer(busy, request).await) }
-    });
-    let connection = http(&limits).serve_connection(socket, service).with_upgrades();
+    let line = Line(Arc::new(Shared { serve, conn, watch: Arc::clone(&watch) }));
+    let connection = http(&limits).serve_connection(socket, line).with_upgrades();
     async move {
         poll_fn(|cx| {
             watch.register(cx.waker());
@@ -82,34 +79,77 @@ fn http(limits: &Limits) -> http1::Builder {
     http
 }
 
-/// What the requests of one connection share.
-struct Line<S> {
+/// hyper's service: one connection's requests.
+struct Line<S>(Arc<Shared<S>>);
+
+/// What they share.
+struct Shared<S> {
     serve: Arc<S>,
     conn: Arc<Conn>,
     watch: Arc<Watch>,
 }
 
-async fn answer<S: Serve>(busy: Busy<S>, request: Request<Incoming>) -> Response<Answer<S>> {
-    let Line { serve, conn, watch } = &*busy.0;
-    let mut response = serve.call(conn, request).await;
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    conn.decide_upgrade(switching);
-    // hyper closes, too, when a body is not read to its end, but does not say so.
-    let last =
-        conn.closes_after_answer() || watch.worker().draining_since() != 0 || watch.in_body();
-    if last && !switching {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+impl<S: Serve> Service<Request<Incoming>> for Line<S> {
+    type Response = Response<Answer<S>>;
+    type Error = Infallible;
+    type Future = Answering<S>;
+
+    fn call(&self, request: Request<Incoming>) -> Answering<S> {
+        let busy = Busy::begin(&self.0);
+        match self.0.serve.call(&self.0.conn, request) {
+            Reply::Now(response) => Answering::Done(Some(busy.answers(response))),
+            Reply::Later(reply) => Answering::Waiting(reply, Some(busy)),
+        }
     }
-    response.map(|body| Answer { body, busy })
+}
+
+/// A [`Reply`] on its way.
+enum Answering<S: Serve> {
+    Done(Option<Response<Answer<S>>>),
+    Waiting(Pin<Box<dyn Future<Output = Response<S::Body>> + Send>>, Option<Busy<S>>),
+}
+
+impl<S: Serve> Future for Answering<S> {
+    type Output = Result<Response<Answer<S>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut *self {
+            Self::Done(answer) => answer.take(),
+            Self::Waiting(reply, busy) => {
+                let response = ready!(reply.as_mut().poll(cx));
+                busy.take().map(|busy| busy.answers(response))
+            }
+        };
+        match answer {
+            Some(answer) => Poll::Ready(Ok(answer)),
+            None => Poll::Pending, // it was given out before: nobody asks again
+        }
+    }
 }
 
 /// A request under way; ends when its answer was handed over whole or given up.
-struct Busy<S>(Arc<Line<S>>);
+struct Busy<S>(Arc<Shared<S>>);
 
 impl<S> Busy<S> {
-    fn begin(line: &Arc<Line<S>>) -> Self {
+    fn begin(line: &Arc<Shared<S>>) -> Self {
         line.watch.begin();
         Self(Arc::clone(line))
+    }
+}
+
+impl<S: Serve> Busy<S> {
+    /// The request's answer as the connection sends it.
+    fn answers(self, mut response: Response<S::Body>) -> Response<Answer<S>> {
+        let Shared { conn, watch, .. } = &*self.0;
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        conn.decide_upgrade(switching);
+        // hyper closes, too, when a body is not read to its end, but does not say so.
+        let last =
+            conn.closes_after_answer() || watch.worker().draining_since() != 0 || watch.in_body();
+        if last && !switching {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| Answer { body, busy: self })
     }
 }
 

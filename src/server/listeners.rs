@@ -120,6 +120,27 @@ mod tests {
         Listeners::bind(addr, 2).unwrap();
     }
 
+    /// What a restart meets: connections that this side has closed first (TIME_WAIT).
+    #[test]
+    fn an_address_is_free_again_as_soon_as_nobody_listens() {
+        let first = Listeners::bind(ANY, 1).unwrap();
+        let addr = first.addr();
+        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        let accepted = loop {
+            match first.sockets[0].accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        drop((accepted, first));
+        assert_eq!(io::Read::read(&mut client, &mut [0]).unwrap(), 0);
+        drop(client);
+        let plain = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let taken = plain.bind(&addr.into()).map_err(|error| error.kind());
+        assert_eq!(taken, Err(io::ErrorKind::AddrInUse), "the connection is remembered");
+        Listeners::bind(addr, 4).unwrap();
+    }
+
     #[test]
     fn an_address_of_another_machine_is_told_as_such() {
         let elsewhere: SocketAddr = "203.0.113.7:0".parse().unwrap();

@@ -25,14 +25,14 @@ pub use worker::LimitsSource;
 pub use workers::{DrainReport, Workers, start};
 
 use std::error::Error;
-use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 
 use crate::proxy::conn::Conn;
+use crate::proxy::reply::Reply;
 
 /// What answers requests; one value a worker.
 pub trait Serve: Send + Sync + 'static {
@@ -42,11 +42,6 @@ pub trait Serve: Send + Sync + 'static {
         + Unpin
         + 'static;
 
-    /// Answers one request. Calls [`Conn::next_request`] first. Dropped midway when the client
-    /// leaves or a drain's deadline has passed.
-    fn call(
-        &self,
-        conn: &Arc<Conn>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
+    /// Answers one request. Calls [`Conn::next_request`] first.
+    fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Self::Body>;
 }

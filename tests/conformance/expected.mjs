@@ -5,18 +5,21 @@ import { readFileSync } from 'node:fs'
 const FILE = new URL('expected.txt', import.meta.url)
 
 /**
- * The lines that hold for a form of the suite, as a map from test id to `{ run, reason }`.
- * A line is `FORM RUN TEST-ID REASON...`; `*` stands for every form, or every run.
+ * The lines that hold for a form of the suite. A line is `FORM RUN TEST-ID REASON...`; `*` stands
+ * for every form, or every run. `known` are the ids that there are.
  */
-export function expectations (form) {
-  const found = new Map()
-  for (const line of readFileSync(FILE, 'utf8').split('\n')) {
-    if (line.trim() === '' || line.startsWith('#')) continue
-    const [lineForm, run, id, ...reason] = line.trim().split(/\s+/)
-    if (reason.length === 0) throw new Error(`expected.txt: a line without a reason: ${line}`)
-    if (lineForm === form || lineForm === '*') found.set(id, { run, reason: reason.join(' ') })
-  }
-  return found
+export function expectations (form, known) {
+  const lines = readFileSync(FILE, 'utf8').split('\n')
+    .filter(line => line.trim() !== '' && !line.startsWith('#'))
+    .map(line => {
+      const [lineForm, run, id, ...reason] = line.trim().split(/\s+/)
+      if (reason.length === 0) throw new Error(`expected.txt: a line without a reason: ${line}`)
+      return { form: lineForm, run, id, reason: reason.join(' ') }
+    })
+    .filter(line => line.form === form || line.form === '*')
+  const stray = lines.find(({ id }) => !known.includes(id))
+  if (stray) throw new Error(`expected.txt names a test that there is not: ${stray.id}`)
+  return lines
 }
 
 /**
@@ -24,18 +27,14 @@ export function expectations (form) {
  * ask how a cache behaves, and have no right answer.
  */
 export function compare (verdicts, expected, run) {
-  const scored = verdicts.filter(verdict => verdict.kind !== 'check')
-  const excused = id => {
-    const line = expected.get(id)
-    return line && (line.run === '*' || line.run === run) ? line.reason : undefined
-  }
-  const failed = scored.filter(verdict => !verdict.passed)
-  const ids = new Set(verdicts.map(verdict => verdict.id))
-  const strays = [...expected.keys()].filter(id => !ids.has(id))
-  if (strays.length > 0) throw new Error(`expected.txt names tests that there are not: ${strays}`)
+  const excuse = id =>
+    expected.find(line => line.id === id && (line.run === '*' || line.run === run))?.reason
+  const scored = verdicts.filter(({ kind }) => kind !== 'check')
+    .map(verdict => ({ ...verdict, reason: excuse(verdict.id) }))
+  const failed = scored.filter(({ passed }) => !passed)
   return {
-    worse: failed.filter(({ id }) => excused(id) === undefined),
-    better: scored.filter(({ id, passed }) => passed && excused(id)).map(({ id }) => id),
-    known: failed.filter(({ id }) => excused(id)).map(({ id, kind }) => ({ id, kind, reason: excused(id) }))
+    worse: failed.filter(({ reason }) => reason === undefined),
+    known: failed.filter(({ reason }) => reason !== undefined),
+    better: scored.filter(({ passed, reason }) => passed && reason !== undefined).map(({ id }) => id)
   }
 }

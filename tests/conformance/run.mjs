@@ -1,6 +1,7 @@
-// Runs the suite twice at once, each time through a Larder of its own: with share_set_cookie, the
-// run that is scored, and with nothing set, which may differ by tests of Set-Cookie only.
-// Compares both with expected.txt. Exit code 0: no test is worse than expected.
+// Runs the suite several times at once, each time through a Larder of its own: with
+// share_set_cookie, the run that is scored; with nothing set, which may differ by tests of
+// Set-Cookie only; and, for npm's tests of Surrogate-Control, with that field heard.
+// Compares all with expected.txt. Exit code 0: no test is worse than expected.
 
 import { rmSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -21,7 +22,8 @@ const { values: options } = parseArgs({
 
 const RUNS = [
   { name: 'share_set_cookie', settings: { LARDER_CACHE__SHARE_SET_COOKIE: 'true' } },
-  { name: 'default', settings: {} }
+  { name: 'default', settings: {} },
+  { name: 'surrogate', settings: { LARDER_CACHE__TARGETED: 'Surrogate-Control' } }
 ]
 
 const scratch = mkdtempSync(join(tmpdir(), 'larder-conformance-'))
@@ -44,20 +46,25 @@ async function main () {
     return 0
   }
   const began = Date.now()
-  const finished = await Promise.all(RUNS.map(async run => {
+  const runs = RUNS.filter(run => run.name !== 'surrogate' || suite.surrogate)
+  const finished = await Promise.all(runs.map(async run => {
     const base = await startLarder(larder, origin, join(scratch, run.name), run.settings)
-    return { ...run, results: JSON.parse(await runClient(suite, base, '')) }
+    return { ...run, results: resultsOf(await runClient(suite, base, '')) }
   }))
-  const expected = expectations(suite.form)
-  let worse = 0
-  for (const run of finished) {
-    worse += report(run, suite.judge(run.results), run.results, expected)
-  }
+  const judged = finished.map(run => ({ ...run, verdicts: suite.judge(run.results, run.name) }))
+  const expected = expectations(suite.form, judged.flatMap(run => run.verdicts.map(({ id }) => id)))
+  const worse = judged.reduce((sum, run) => sum + report(run, expected), 0)
   console.log(`\ntook ${Math.round((Date.now() - began) / 1000)} s`)
   return worse === 0 ? 0 : 1
 }
 
-function report (run, verdicts, results, expected) {
+/** The client prints its results last, behind whatever it had to say. */
+function resultsOf (printed) {
+  return JSON.parse(printed.slice(printed.search(/^\{$/m)))
+}
+
+function report (run, expected) {
+  const { verdicts, results } = run
   const settings = Object.entries(run.settings).map(([key, value]) => `${key}=${value}`)
   console.log(`\n== run ${run.name}: ${settings.join(' ') || 'default configuration'}`)
   const score = kind => {

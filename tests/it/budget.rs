@@ -140,7 +140,7 @@ fn bodies_under_way_keep_to_their_share() {
     });
     println!("{most_held} held of {share}; RSS {before} + {}", most_rss.saturating_sub(before));
     // Two segments of 64 KiB each at the least, and a chunk.
-    assert!(most_held <= share + FLIGHTS as u64 * (3 * 64 << 10), "{most_held} of {share}");
+    assert!(most_held <= share + FLIGHTS as u64 * ((3 * 64) << 10), "{most_held} of {share}");
     for client in &mut clients {
         let answer = client.answer("GET").expect(200);
         assert!(answer.is_whole() && answer.body.len() == SIZE);

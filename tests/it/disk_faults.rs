@@ -142,7 +142,7 @@ fn a_full_disk_fails_no_request_and_is_used_again_when_there_is_room() {
     let origin = Origin::new(|seen, reply| {
         let n: u64 = seen.path().trim_start_matches('/').parse().unwrap_or(0);
         let private = ["cache-control: no-store"];
-        let fields = if n % 5 == 0 { &private[..] } else { STORED };
+        let fields = if n.is_multiple_of(5) { &private[..] } else { STORED };
         reply.ok(fields, noise(9000, n));
     });
     let dir = mount.path().join("cache").display().to_string();

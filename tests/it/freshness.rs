@@ -166,3 +166,35 @@ fn default_ttl_applies_only_where_heuristics_may() {
     larder.get("/plain").expect(200);
     assert!(larder.get("/plain").was_hit());
 }
+
+#[test]
+fn date_and_expires_are_as_the_origin_sent_them_until_a_304_brings_others() {
+    const OLD: [&str; 2] =
+        ["date: Fri, 01 Jan 2100 00:00:00 GMT", "expires: Sat, 02 Jan 2100 00:00:00 GMT"];
+    const NEW: [&str; 2] =
+        ["date: Sun, 03 Jan 2100 00:00:00 GMT", "expires: Mon, 04 Jan 2100 00:00:00 GMT"];
+    let origin = Origin::new(|seen, reply| {
+        if seen.header("if-none-match").is_some() {
+            reply.answer(304, &[NEW[0], NEW[1], "etag: \"1\""], "");
+        } else {
+            reply.ok(&[OLD[0], OLD[1], "etag: \"1\""], "x");
+        }
+    });
+    let larder = Larder::in_front_of(&origin);
+    larder.get("/").expect(200);
+    let hit = |want: [&str; 2]| {
+        let answer = larder.get("/").expect(200);
+        assert!(answer.was_hit(), "{answer:?}");
+        for (name, line) in ["date", "expires"].into_iter().zip(want) {
+            assert_eq!(
+                answer.header(name),
+                line.split_once(": ").map(|(_, value)| value),
+                "{name}"
+            );
+        }
+    };
+    hit(OLD);
+    let forced = larder.ask(&Ask::get("/").with("Cache-Control", "no-cache")).expect(200);
+    assert_eq!(forced.forwarded(), Some("request"), "{forced:?}");
+    hit(NEW);
+}

@@ -264,21 +264,19 @@ fn a_malformed_one_is_502_and_ends_the_connection_to_the_origin() {
 
 #[test]
 fn sixteen_are_enough_and_a_flood_is_502() {
-    let origin = Origin::new(|seen, reply| match seen.path() {
-        "/many" => {
+    let origin = Origin::new(|seen, reply| {
+        if seen.path() == "/many" {
             let last = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfinal";
-            reply.raw(format!("{}{last}", HINTS.repeat(40)));
+            return reply.raw(format!("{}{last}", HINTS.repeat(40)));
         }
-        _ => {
-            let flood = HINTS.repeat(100);
-            for _ in 0..1000 {
-                reply.raw(&flood);
-                if reply.await_close(Duration::from_millis(1)) {
-                    break;
-                }
+        let flood = HINTS.repeat(100);
+        for _ in 0..1000 {
+            reply.raw(&flood);
+            if reply.await_close(Duration::from_millis(1)) {
+                break;
             }
-            reply.close();
         }
+        reply.close();
     });
     let larder = Larder::in_front_of(&origin);
     let mut client = larder.connect();

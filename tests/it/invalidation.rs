@@ -1,6 +1,6 @@
 //! What unsafe methods do to stored responses (RFC 9111 §4.4).
 
-use crate::support::{Ask, Larder, Origin};
+use crate::support::{Ask, Gate, Larder, Origin, SOON, Setup, eventually};
 
 fn counted(statuses: &'static [(&'static str, u16)]) -> Origin {
     Origin::new(move |seen, reply| {
@@ -83,7 +83,7 @@ fn an_answer_to_a_post_that_says_it_is_the_new_state_is_stored_for_get() {
             }
             ("POST", "/silent") => reply.ok(&[&target], body),
             ("POST", "/private") => {
-                reply.ok(&["cache-control: private, max-age=60", &target], body)
+                reply.ok(&["cache-control: private, max-age=60", &target], body);
             }
             _ => reply.ok(&["cache-control: max-age=60"], body),
         }
@@ -105,4 +105,92 @@ fn an_answer_to_a_post_that_says_it_is_the_new_state_is_stored_for_get() {
     let after = larder.get("/kept").expect(200);
     assert!(after.was_hit(), "{after:?}");
     assert_eq!(after.text(), "POST newer");
+    // What a GET would have lost on its way in must not shape what is stored for GET.
+    larder.ask(&Ask::post("/kept", "odd").with("X-Forwarded-Prefix", "/evil")).expect(200);
+    let after = larder.get("/kept").expect(200);
+    assert!(!after.was_hit(), "{after:?}");
+    assert_eq!(after.text(), "GET ");
+}
+
+#[test]
+fn a_cache_group_is_made_void_at_once() {
+    let origin = Origin::new(|seen, reply| {
+        let groups = match &*seen.target {
+            "/a" => "cache-groups: \"scripts\", \"all\"",
+            "/b" => "cache-groups: \"all\"",
+            "/odd" => "cache-groups: all",
+            _ => "x-none: 1",
+        };
+        if seen.method == "GET" {
+            reply.ok(&["cache-control: max-age=60", groups], "x");
+        } else {
+            let status = if seen.target == "/failing" { 500 } else { 200 };
+            let named = format!("cache-group-invalidation: {}", seen.header("x-name").unwrap());
+            reply.answer(status, &[&named], "");
+        }
+    });
+    let larder = Larder::in_front_of(&origin);
+    let hits = || ["/a", "/b", "/odd", "/none"].map(|path| larder.get(path).expect(200).was_hit());
+    let say = |method, path, name| {
+        larder.ask(&Ask::new(method, path).with("X-Name", name));
+    };
+    hits();
+    for (case, method, path, name, want) in [
+        ("nothing said", "POST", "/write", "", [true; 4]),
+        ("one group", "POST", "/write", "\"scripts\"", [false, true, true, true]),
+        ("another", "DELETE", "/write", "\"all\"", [false, false, true, true]),
+        ("two", "PUT", "/write", "\"scripts\", \"all\"", [false, false, true, true]),
+        ("an unknown one", "POST", "/write", "\"none\"", [true; 4]),
+        ("a failure", "POST", "/failing", "\"all\"", [true; 4]),
+        ("malformed", "POST", "/write", "all", [true; 4]),
+        ("a safe method", "OPTIONS", "/write", "\"all\"", [true; 4]),
+    ] {
+        say(method, path, name);
+        assert_eq!(hits(), want, "{case}");
+        assert_eq!(hits(), [true; 4], "{case}: fetched anew");
+    }
+}
+
+#[test]
+fn a_cache_group_is_of_one_origin_and_outlives_a_restart() {
+    let origin = Origin::new(|seen, reply| {
+        if seen.method == "GET" {
+            reply.ok(&["cache-control: max-age=600", "cache-groups: \"all\""], "x");
+        } else {
+            reply.ok(&["cache-group-invalidation: \"all\""], "");
+        }
+    });
+    let larder = Setup::new(&origin.url()).start_with_disk();
+    let ask = |host| Ask::get("/a").with("Host", host);
+    for host in ["a.test", "b.test"] {
+        larder.ask(&ask(host)).expect(200);
+    }
+    larder.await_on_disk(2);
+    larder.ask(&Ask::post("/write", "x").with("Host", "a.test")).expect(200);
+    let larder = larder.restart();
+    larder.await_disk();
+    assert!(larder.ask(&ask("b.test")).expect(200).was_hit(), "another origin's");
+    assert!(!larder.ask(&ask("a.test")).expect(200).was_hit());
+}
+
+#[test]
+fn what_was_being_fetched_when_it_changed_is_not_kept() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::new(move |seen, reply| {
+        if seen.method == "GET" && seen.header("x-slow").is_some() {
+            held.pass();
+        }
+        reply.ok(&["cache-control: max-age=60"], "x");
+    });
+    let larder = Larder::in_front_of(&origin);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| larder.ask(&Ask::get("/a").with("X-Slow", "1")).expect(200));
+        eventually("the fetch", SOON, || origin.count() == 1);
+        larder.ask(&Ask::post("/a", "new")).expect(200);
+        gate.open();
+        slow.join().unwrap();
+    });
+    let after = larder.get("/a").expect(200);
+    assert!(!after.was_hit(), "the older state: {after:?}");
 }

@@ -135,7 +135,7 @@ fn client_directives_override_nothing_that_binds_the_cache() {
         "proxy-revalidate+max-age_50",
         "s-maxage_50",
         "no-cache+max-age_5000",
-        "no-cache_\"x\"+max-age_5000",
+        "no-cache_\"x\"+no-cache+max-age_5000",
         "private+max-age_5000",
         "no-store+max-age_5000",
         "must-revalidate+max-age_50+stale-while-revalidate_5000",

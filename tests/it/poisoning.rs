@@ -82,7 +82,7 @@ fn a_setting_adds_fields_or_lets_them_through() {
     assert_eq!(seen.header("x-forwarded-prefix"), Some("/app"));
     for (case, value, said) in [
         ("what Larder writes", "drop_unkeyed = [\"X-Forwarded-Host\"]", "written by Larder itself"),
-        ("no name", "allow_unkeyed = [\"X Y\"]", "a list of header names"),
+        ("no name", "allow_unkeyed = [\"X Y\"]", "expected a list of"),
     ] {
         let file = larder.setup.dir().join("bad.toml");
         std::fs::write(&file, format!("upstream = \"{}\"\n[cache]\n{value}\n", origin.url()))

@@ -116,3 +116,45 @@ fn ranges_of_a_large_object_come_from_its_segments() {
     }
     assert_eq!(origin.count(), 1);
 }
+
+#[test]
+fn head_tells_whether_what_is_stored_still_holds() {
+    for (case, answer, holds) in [
+        ("304", (304, &["etag: \"1\"", "cache-control: max-age=60", "x-new: 1"][..]), true),
+        ("the same", (200, &["etag: \"1\"", "cache-control: max-age=60", "x-new: 1"]), true),
+        ("another tag", (200, &["etag: \"2\"", "cache-control: max-age=60", "x-new: 1"]), false),
+        ("no validator", (200, &["cache-control: max-age=60", "x-new: 1"]), false),
+    ] {
+        let origin = Origin::new(move |seen, reply| match &*seen.method {
+            "HEAD" => reply.answer(answer.0, answer.1, "body"),
+            _ => reply.ok(&["etag: \"1\"", "cache-control: max-age=1", "age: 5"], "body"),
+        });
+        let larder = Larder::in_front_of(&origin);
+        larder.get("/").expect(200);
+        let head = larder.ask(&Ask::head("/")).expect(200);
+        assert_eq!(head.header("x-new"), Some("1"), "{case}: {head:?}");
+        let seen = origin.last();
+        assert_eq!(
+            (&*seen.method, seen.header("if-none-match")),
+            ("HEAD", Some("\"1\"")),
+            "{case}"
+        );
+        let get = larder.get("/").expect(200);
+        assert_eq!(get.was_hit(), holds, "{case}: {get:?}");
+        assert_eq!(get.header("x-new").is_some(), holds, "{case}: {get:?}");
+        assert_eq!(get.body, b"body", "{case}");
+    }
+}
+
+#[test]
+fn what_head_found_to_have_changed_is_not_served_for_want_of_better() {
+    let mut origin = Origin::new(|seen, reply| {
+        let tag = if seen.method == "HEAD" { "etag: \"2\"" } else { "etag: \"1\"" };
+        reply.ok(&[tag, "cache-control: max-age=1", "age: 5"], "body");
+    });
+    let larder = Larder::in_front_of(&origin);
+    larder.get("/").expect(200);
+    larder.ask(&Ask::head("/")).expect(200);
+    origin.stop();
+    larder.get("/").expect(502);
+}

@@ -290,6 +290,47 @@ fn a_body_over_the_limit_is_413_and_the_client_sees_it() {
     assert!(origin.seen().iter().all(|seen| !seen.whole), "never a whole body");
 }
 
+/// A body that nobody wanted is never taken for requests (CVE-2025-4366).
+#[test]
+fn what_larder_answers_itself_drains_the_body_or_closes() {
+    let origin = Origin::serving(&["cache-control: max-age=60"], "x");
+    let larder = Larder::in_front_of(&origin);
+    let via = larder.get("/").header("via").expect("Via").to_owned();
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n";
+    for (case, method, field, status) in [
+        ("TRACE", "TRACE", String::new(), 405),
+        ("a loop", "POST", format!("Via: {via}\r\n"), 508),
+        ("no scheme of ours", "POST", String::new(), 400),
+        ("Max-Forwards", "OPTIONS", "Max-Forwards: 0\r\n".into(), 204),
+    ] {
+        let target = if status == 400 { "ftp://app.test/" } else { "/" };
+        for (times, chunked) in [(1, false), (1, true), (20_000, false), (20_000, true)] {
+            let body = smuggled.repeat(times);
+            let (framing, body) = if chunked {
+                let framed = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+                ("Transfer-Encoding: chunked".to_owned(), framed)
+            } else {
+                (format!("Content-Length: {}", body.len()), body)
+            };
+            let mut client = larder.connect();
+            client.send(format!(
+                "{method} {target} HTTP/1.1\r\nHost: app.test\r\n{field}{framing}\r\n\r\n"
+            ));
+            client.send(body);
+            client.send(Ask::get("/next").bytes());
+            let first = client.answer(method);
+            assert_eq!(first.status, status, "{case}, {times}, {framing}: {first:?}");
+            if first.header("connection") == Some("close") {
+                assert_eq!(client.rest().0, b"", "{case}, {times}, {framing}");
+            } else {
+                let next = client.answer("GET").expect(200);
+                assert_eq!(next.text(), "x", "{case}, {times}, {framing}");
+            }
+        }
+    }
+    assert_eq!(origin.count_of("/smuggled"), 0);
+}
+
 #[test]
 fn error_pages_echo_nothing() {
     let origin = Origin::serving(&[], "x");

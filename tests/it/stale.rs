@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::support::{Ask, Larder, Origin, SOON, eventually};
+use crate::support::{Ask, Gate, Larder, Origin, SOON, eventually};
 
 /// Stores `/` (stale at once) from an origin that then dies; answers what comes after.
 fn after_death(headers: &'static [&'static str], config: &str) -> (Larder, crate::support::Answer) {
@@ -127,4 +127,44 @@ fn a_404_is_an_answer_and_replaces_what_was() {
     larder.get("/").expect(200);
     status.store(404, Ordering::SeqCst);
     larder.get("/").expect(404);
+}
+
+#[test]
+fn the_window_of_stale_while_revalidate_ends() {
+    for (case, window, stale) in [("within", 60, true), ("behind it", 2, false)] {
+        let said = format!("cache-control: max-age=1, stale-while-revalidate={window}");
+        let origin = Origin::new(move |seen, reply| {
+            let again = seen.header("if-none-match").is_some();
+            reply.ok(&[&said, "age: 5", "etag: \"1\""], if again { "new" } else { "old" });
+        });
+        let larder = Larder::in_front_of(&origin);
+        larder.get("/").expect(200);
+        let second = larder.get("/").expect(200);
+        assert_eq!(second.text(), if stale { "old" } else { "new" }, "{case}: {second:?}");
+        assert_eq!(second.forwarded().is_none(), stale, "{case}: {second:?}");
+    }
+}
+
+#[test]
+fn many_who_get_it_stale_make_one_fetch_behind() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::new(move |seen, reply| {
+        if seen.header("if-none-match").is_some() {
+            held.pass();
+            reply.ok(&["cache-control: max-age=60", "etag: \"2\""], "new");
+        } else {
+            let said = "cache-control: max-age=1, stale-while-revalidate=1000";
+            reply.ok(&[said, "age: 5", "etag: \"1\""], "old");
+        }
+    });
+    let larder = Larder::in_front_of(&origin);
+    larder.get("/").expect(200);
+    for _ in 0..20 {
+        assert_eq!(larder.get("/").expect(200).text(), "old");
+    }
+    eventually("the fetch behind", SOON, || origin.count() == 2);
+    gate.open();
+    eventually("what it brought", SOON, || larder.get("/").text() == "new");
+    assert_eq!(origin.count(), 2);
 }

@@ -207,3 +207,79 @@ fn a_body_cut_short_by_a_slow_origin_does_not_end_cleanly() {
     assert!(!answer.is_whole() || answer.status == 504, "{answer:?}");
     assert_ne!(answer.ending, Ending::TimedOut);
 }
+
+/// An event stream has an idle bound of its own: not the origin's pace, but the tunnels' bound.
+#[test]
+fn an_event_stream_may_pause_for_longer_than_other_bodies_but_not_for_ever() {
+    for accept in ["identity", "gzip"] {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let origin = Origin::new(move |_, reply| {
+            reply.start(200, &["content-type: text/event-stream", "cache-control: no-cache"]);
+            reply.chunk("data: 1\n\n");
+            held.pass();
+            reply.chunk("data: 2\n\n");
+            reply.await_close(SOON);
+            reply.close();
+        });
+        let config = format!(
+            "[[upstream]]\nurl = \"{}\"\nbetween_bytes_timeout = \"200ms\"\n\
+             [limits]\ntunnel_timeout = \"2s\"\nidle_timeout = \"200ms\"\nwrite_timeout = \"200ms\"\n",
+            origin.url()
+        );
+        let larder = Larder::with(&origin, &config);
+        let mut client = larder.connect();
+        client.send(Ask::get("/").with("Accept-Encoding", accept).bytes());
+        client.head().expect(200);
+        client.chunk().expect("in time").expect("the first event");
+        // The pause is what is tested: longer than every other bound.
+        std::thread::sleep(Duration::from_millis(700));
+        gate.open();
+        client.chunk().expect("after a pause").expect("the second event");
+        let paused = Instant::now();
+        let end = loop {
+            match client.chunk() {
+                Ok(Some(_)) => {}
+                end => break end,
+            }
+        };
+        assert!(end.is_err(), "{accept}: no clean end: {end:?}");
+        let paused = paused.elapsed();
+        assert!(paused > Duration::from_secs(1) && paused < Duration::from_secs(20), "{paused:?}");
+    }
+}
+
+/// As `nc -N` does: the client says that it is done, and still wants its answers.
+#[test]
+fn a_client_that_shuts_down_its_side_gets_its_answers() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::new(move |seen, reply| {
+        if seen.path() == "/slow" {
+            held.pass();
+        }
+        reply.ok(&["cache-control: max-age=60"], &seen.target);
+    });
+    let larder = Larder::in_front_of(&origin);
+    larder.get("/hit").expect(200);
+    let mut client = larder.connect();
+    let asks = ["/slow", "/hit", "/miss"].map(|target| Ask::get(target).bytes());
+    client.send([asks.concat(), Ask::post("/post", "body").bytes()].concat());
+    client.finish_sending();
+    origin.await_count(2);
+    gate.open();
+    for target in ["/slow", "/hit", "/miss", "/post"] {
+        assert_eq!(client.answer("GET").expect(200).text(), target);
+    }
+    assert_eq!(client.rest(), (Vec::new(), Ending::Closed));
+    // Unless it is not done at all.
+    let mut client = larder.connect();
+    client.send("POST /cut HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    client.finish_sending();
+    let answer = client.answer("POST");
+    assert!(matches!(answer.status, 0 | 400), "{answer:?}");
+    eventually("the origin to be told", SOON, || {
+        origin.seen().iter().all(|seen| seen.path() != "/cut" || !seen.whole)
+            && larder.metrics().count("larder_connections", &[]) == 0
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::process::Signal;
 use crate::support::{Ask, Gate, Larder, Origin, SOON, eventually};
 
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\n\
@@ -160,4 +161,50 @@ fn a_silent_tunnel_ends_by_its_own_bound() {
     client.send("x");
     assert_eq!(client.exactly(1).expect("the echo"), b"x");
     eventually("the tunnel to end", SOON, || client.is_closed());
+}
+
+#[test]
+fn an_upgrade_with_a_body_is_an_ordinary_request() {
+    let origin = Origin::new(|seen, reply| reply.ok(&["cache-control: no-store"], &seen.body));
+    let larder = Larder::in_front_of(&origin);
+    let mut client = larder.connect();
+    let ask = Ask::post("/", "the body").with("Connection", "upgrade").with("Upgrade", "websocket");
+    for _ in 0..2 {
+        let answer = client.ask(&ask).expect(200);
+        assert_eq!(answer.text(), "the body", "it reaches the origin, and its answer comes back");
+        assert!(origin.last().all("upgrade").is_empty(), "{:?}", origin.last());
+    }
+    assert_eq!(client.ask(&Ask::get("/next")).status, 200, "the connection goes on");
+}
+
+#[test]
+fn http_1_0_cannot_be_upgraded() {
+    let origin = Origin::new(|seen, reply| {
+        if seen.header("upgrade").is_some() {
+            reply.raw(SWITCH);
+            return reply.close();
+        }
+        reply.ok(&["cache-control: no-store"], "plain");
+    });
+    let larder = Larder::in_front_of(&origin);
+    let answer = larder.send(HANDSHAKE.replace("HTTP/1.1", "HTTP/1.0")).expect(200);
+    assert_eq!(answer.text(), "plain");
+    assert!(origin.last().all("upgrade").is_empty(), "{:?}", origin.last());
+}
+
+#[test]
+fn a_tunnel_still_open_at_the_drains_deadline_is_cut() {
+    let origin = echo();
+    let mut larder = Larder::with(&origin, "drain_timeout = \"500ms\"\n");
+    let mut client = larder.connect();
+    client.send(HANDSHAKE);
+    assert_eq!(client.head().status, 101);
+    larder.process.signal(Signal::TERM);
+    eventually("no new connection to be taken", SOON, || {
+        std::net::TcpStream::connect(larder.proxy).is_err()
+    });
+    client.send("x");
+    assert_eq!(client.exactly(1).expect("the echo: it drains"), b"x");
+    assert_eq!(larder.process.wait(SOON).expect("it ends").code(), Some(0), "{}", larder.events());
+    assert!(client.is_closed());
 }

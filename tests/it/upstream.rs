@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::support::{Ask, Gate, Larder, Origin, SOON, Setup, eventually};
 
@@ -71,6 +72,34 @@ fn max_connections_holds_and_the_others_wait() {
     }
     assert!(origin.most_at_once() <= 4, "{} at once", origin.most_at_once());
     assert_eq!(origin.count(), 20);
+}
+
+#[test]
+fn who_waits_too_long_for_a_connection_is_told_503() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::new(move |_, reply| {
+        held.pass();
+        reply.ok(&["cache-control: no-store"], "x");
+    });
+    let settings = "max_connections = 1\nconnect_timeout = \"300ms\"\n";
+    let config = format!("[[upstream]]\nurl = \"{}\"\n{settings}", origin.url());
+    let larder = Larder::with(&origin, &config);
+    let mut first = larder.connect();
+    first.send(Ask::get("/held").bytes());
+    origin.await_count(1);
+    let start = Instant::now();
+    for ask in [Ask::get("/waits"), Ask::post("/waits", "x")] {
+        let answer = larder.ask(&ask).expect(503);
+        let why = answer.header("proxy-status").unwrap_or_default();
+        assert!(why.contains("error=connection_limit_reached"), "{answer:?}");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    gate.open();
+    first.answer("GET").expect(200);
+    larder.get("/next").expect(200);
+    assert_eq!(origin.count_of("/waits"), 0);
 }
 
 #[test]

@@ -104,13 +104,23 @@ impl Answer {
     }
 
     /// The body with its coding taken off.
+    #[track_caller]
     pub fn decoded(&self) -> Vec<u8> {
-        if !self.is_gzip() {
-            return self.body.clone();
-        }
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut plain).expect("valid gzip");
+        let mut decoder = self.decoder();
+        decoder.read_to_end(&mut plain).unwrap_or_else(|e| panic!("{e} in {self:?}"));
         plain
+    }
+
+    fn decoder(&self) -> Box<dyn Read + '_> {
+        let body = &self.body[..];
+        match self.header("content-encoding") {
+            None => Box::new(body),
+            Some("gzip") => Box::new(flate2::read::GzDecoder::new(body)),
+            Some("br") => Box::new(brotli::Decompressor::new(body, 4096)),
+            Some("zstd") => Box::new(zstd::Decoder::new(body).expect("a decoder")),
+            Some(other) => panic!("a coding that no test knows: {other}"),
+        }
     }
 
     /// The body as JSON.

@@ -81,6 +81,25 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// `body` in one of the codings, as an app would code it.
+pub fn coded(body: &[u8], coding: &str) -> Vec<u8> {
+    use std::io::Write as _;
+    match coding {
+        "gzip" => {
+            let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            coder.write_all(body).expect("gzip");
+            coder.finish().expect("gzip")
+        }
+        "br" => {
+            let mut out = Vec::new();
+            brotli::CompressorWriter::new(&mut out, 4096, 9, 22).write_all(body).expect("br");
+            out
+        }
+        "zstd" => zstd::encode_all(body, 9).expect("zstd"),
+        other => panic!("a coding that no test knows: {other}"),
+    }
+}
+
 /// Text of about `len` bytes that compresses well.
 pub fn text(len: usize) -> Vec<u8> {
     b"A larder keeps what would otherwise be fetched again. ".repeat(len / 54 + 1)

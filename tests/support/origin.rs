@@ -80,6 +80,8 @@ struct Shared {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     stopped: AtomicBool,
+    /// The handler runs before the body has come.
+    at_head: bool,
     handler: Box<Handler>,
 }
 
@@ -93,6 +95,16 @@ pub struct Origin {
 impl Origin {
     /// Answers as `handler` says, which runs once a request, after its body has come.
     pub fn new(handler: impl Fn(&Seen, &mut Reply) + Send + Sync + 'static) -> Self {
+        Self::start(false, handler)
+    }
+
+    /// Answers as `handler` says, which runs as soon as a request's head has come: nothing is said
+    /// to Expect, and the body is the handler's to read, or it closes.
+    pub fn at_head(handler: impl Fn(&Seen, &mut Reply) + Send + Sync + 'static) -> Self {
+        Self::start(true, handler)
+    }
+
+    fn start(at_head: bool, handler: impl Fn(&Seen, &mut Reply) + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             streams: Mutex::default(),
@@ -100,6 +112,7 @@ impl Origin {
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
+            at_head,
             handler: Box::new(handler),
         });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -216,17 +229,17 @@ fn accept(listener: TcpListener, shared: Arc<Shared>) -> thread::JoinHandle<()> 
 
 fn serve(stream: TcpStream, connection: usize, shared: &Shared) {
     let mut reply = Reply::new(stream);
-    while let Some(seen) = reply.request(connection) {
+    while let Some(seen) = reply.request(connection, shared.at_head) {
         let whole = seen.whole;
         reply.head_only = seen.method == "HEAD";
         let now = shared.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most_at_once.fetch_max(now, Ordering::SeqCst);
         shared.seen.lock().unwrap().push(seen.clone());
-        if whole {
+        if whole || shared.at_head {
             (shared.handler)(&seen, &mut reply);
         }
         shared.at_once.fetch_sub(1, Ordering::SeqCst);
-        if reply.closing || !whole {
+        if reply.closing || !(whole || shared.at_head) {
             break;
         }
     }

@@ -28,6 +28,11 @@ impl Reply {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
+    /// Says that nothing more will come, and can go on reading.
+    pub fn finish(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Bytes as they are.
     pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
@@ -97,6 +102,12 @@ impl Reply {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Exactly `len` bytes that the peer sent beyond the request's head.
+    pub fn exactly(&mut self, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.take(len, &mut bytes).map(|()| bytes)
+    }
+
     /// Reads on until the peer closes: true if it does within `limit`.
     pub fn await_close(&mut self, limit: Duration) -> bool {
         let start = Instant::now();
@@ -113,8 +124,8 @@ impl Reply {
         false
     }
 
-    /// Reads the next request; `None` at the connection's end.
-    pub fn request(&mut self, connection: usize) -> Option<Seen> {
+    /// Reads the next request, or its head alone; `None` at the connection's end.
+    pub fn request(&mut self, connection: usize, head_only: bool) -> Option<Seen> {
         let head = self.until(b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&head).into_owned();
         let mut lines = head.trim_end().split("\r\n");
@@ -128,6 +139,9 @@ impl Reply {
             whole: false,
             connection,
         };
+        if head_only {
+            return Some(seen);
+        }
         if seen.all("expect").iter().any(|v| v.eq_ignore_ascii_case("100-continue")) {
             self.raw("HTTP/1.1 100 Continue\r\n\r\n");
         }
@@ -135,7 +149,8 @@ impl Reply {
         Some(seen)
     }
 
-    fn body(&mut self, seen: &mut Seen) -> Option<()> {
+    /// Reads the body of this request into it; `None` where it does not come whole.
+    pub fn body(&mut self, seen: &mut Seen) -> Option<()> {
         if seen.all("transfer-encoding").contains(&"chunked") {
             loop {
                 let line = self.line()?;

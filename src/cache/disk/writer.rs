@@ -254,7 +254,9 @@ async fn empty_surplus(
         mounted.ledger.only_in(block, &mut hashes);
         for some in hashes.chunks(DELETED_AT_ONCE) {
             let _state = shared.state.lock();
-            some.iter().for_each(|hash| mounted.delete_hash(*hash));
+            for hash in some {
+                mounted.delete_hash(*hash);
+            }
         }
         written(mounted).await?;
         on_block(shared, blocks, block, |path, _| scan::empty_block(path)).await?;

@@ -123,7 +123,12 @@ impl Marks {
         }
     }
 
-    /// The same without regard to superseded keys.
+    /// Whether exactly this name has been made void after `base`: a group's, which is no URL's.
+    pub(super) fn is_void(&self, name: &[u8], base: u64) -> bool {
+        self.urls.get(name).is_some_and(|mark| mark.hard > base)
+    }
+
+    /// What [`Self::verdict`] says, without regard to superseded keys.
     pub(super) fn purged(&self, key: &[u8], base: u64) -> Verdict {
         if base < self.hard_floor {
             return Verdict::Purged;

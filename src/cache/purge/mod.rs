@@ -49,6 +49,8 @@ pub enum What {
     /// The URL of a key (up to its first NUL), with all its variants. One that begins with '/'
     /// is a path and query, and means every host.
     Url(Vec<u8>),
+    /// A cache group (RFC 9875) by its name as keys have it: the origin, a NUL, `g`, the name.
+    Group(Vec<u8>),
     /// All that was fetched before.
     Everything,
 }
@@ -212,8 +214,10 @@ impl PurgeLog {
     /// The URL is too long, or the purge is in force but could not be made to last.
     pub fn purge(&self, what: &What, soft: bool) -> Result<u64, PurgeError> {
         let kind = match what {
-            What::Url(url) if url.len() > MAX_URL => return Err(PurgeError::TooLong),
-            What::Url(url) => Kind::Url { url, soft },
+            What::Url(url) | What::Group(url) if url.len() > MAX_URL => {
+                return Err(PurgeError::TooLong);
+            }
+            What::Url(url) | What::Group(url) => Kind::Url { url, soft },
             What::Everything => Kind::Everything { soft },
         };
         let (position, written) = self.log.append(kind);
@@ -237,7 +241,20 @@ impl PurgeLog {
         self.log.verdict(base, |marks| marks.verdict(key, base))
     }
 
-    /// An unsafe method changed what lies at `url` (RFC 9111 §4.4): a hard purge of it that is
+    /// Whether any of the groups that these names stand for ([`key::group`]) has been made void
+    /// after `base`, at or after which what belongs to them was fetched.
+    ///
+    /// [`key::group`]: crate::semantics::key::group
+    pub fn is_void(&self, mut groups: impl Iterator<Item = Vec<u8>>, base: u64) -> bool {
+        if base == self.position() {
+            return false;
+        }
+        let marks = self.log.marks.read();
+        groups.any(|name| marks.is_void(&name, base))
+    }
+
+    /// An unsafe method changed what lies at `url` (RFC 9111 §4.4), or what belongs to the group
+    /// of that name: a hard purge of it that is
     /// written, so that it outlives `kill -9`, but not synced. Where writing fails it holds in
     /// memory.
     pub fn invalidate(&self, url: &[u8]) {
@@ -412,6 +429,8 @@ impl Log {
 impl Listed {
     fn of(record: &Record<'_>) -> Self {
         let (what, soft) = match record.what {
+            // No URL holds a NUL.
+            Kind::Url { url, soft } if url.contains(&0) => (Some(What::Group(url.to_vec())), soft),
             Kind::Url { url, soft } => (Some(What::Url(url.to_vec())), soft),
             Kind::Everything { soft } => (Some(What::Everything), soft),
             Kind::Superseded { .. } | Kind::Retired | Kind::Opened => (None, false),

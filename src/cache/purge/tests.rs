@@ -387,6 +387,7 @@ fn expected(list: &[Listing], key: &[u8], base: u64) -> Verdict {
                 What::Everything => true,
                 What::Url(wanted) if record.exact => wanted == key,
                 What::Url(wanted) => wanted == url || path_of(url) == Some(wanted),
+                What::Group(_) => false, // no URL's
             }
     };
     let mut found: Vec<bool> = list.iter().filter(applies).map(|record| record.soft).collect();
@@ -396,6 +397,28 @@ fn expected(list: &[Listing], key: &[u8], base: u64) -> Verdict {
         Some(true) => Verdict::Stale,
         None => Verdict::Valid,
     }
+}
+
+#[test]
+fn a_group_is_void_for_what_was_fetched_before_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    let group = || [b"http://h\0ga".to_vec()].into_iter();
+    let before = {
+        let log = PurgeLog::open(Some(&path), MAX_RECORDS, MAX_BYTES).unwrap();
+        let before = log.position();
+        assert!(!log.is_void(group(), before));
+        log.invalidate(b"http://h\0ga");
+        assert!(log.is_void(group(), before));
+        assert!(!log.is_void(group(), log.position()), "what was fetched after it");
+        assert!(!log.is_void([b"http://h\0gb".to_vec()].into_iter(), before), "another");
+        assert!(!log.is_void([b"http://i\0ga".to_vec()].into_iter(), before), "another origin's");
+        assert_eq!(log.verdict(b"http://h/", before, before), Verdict::Valid, "no URL's");
+        assert_eq!(log.records(1)[0].what, Some(What::Group(b"http://h\0ga".to_vec())));
+        before
+    };
+    let log = PurgeLog::open(Some(&path), MAX_RECORDS, MAX_BYTES).unwrap();
+    assert!(log.is_void(group(), before));
 }
 
 proptest! {

@@ -81,13 +81,14 @@ pub(super) fn on_disk(tiers: &Tiers, slot: &Slot, ticket: Option<Ticket>) -> Opt
 
 /// The segments of `entry`, where they live in memory and are not seen by the disk either.
 fn segments_in_memory(tiers: &Tiers, entry: &Entry) -> Vec<(Bytes, Slot)> {
-    let bodies = [(Part::Identity, Some(&entry.identity)), (Part::Gzip, entry.gzip.as_ref())];
+    let coded = entry.coded.iter().map(|(coding, body)| (Part::Coded(*coding), body));
+    let bodies = std::iter::once((Part::Identity, &entry.identity)).chain(coded);
     let most = tiers.memory_object_max();
     let mut found = Vec::new();
     for (part, body) in bodies {
-        let Some(body @ StoredBody::Segmented { len, .. }) = body else { continue };
+        let StoredBody::Segmented { len, .. } = body else { continue };
         if *len <= most {
-            let keys = (0..body.segments()).map(|n| key::segment(&entry.id, part as u8, n));
+            let keys = (0..body.segments()).map(|n| key::segment(&entry.id, part.number(), n));
             found.extend(keys.filter_map(|key| Some((key.clone(), tiers.memory.get(&key)?))));
         }
     }

@@ -101,7 +101,7 @@ async fn an_entry_without_its_parts_is_a_miss_and_a_newer_one_is_not() {
 async fn what_is_hit_in_memory_stays_on_a_disk_that_wraps_twice() {
     let dir = tempfile::tempdir().unwrap();
     let (tiers, metrics) = tiers(dir.path(), 4 * MIB).await;
-    let segments = |n: u32| key::segment(&[9; 16], Part::Identity as u8, n);
+    let segments = |n: u32| key::segment(&[9; 16], Part::Identity.number(), n);
     for n in 0..3 {
         tiers
             .store_segment(&[9; 16], Part::Identity, n, Bytes::from(vec![n as u8; 20_000]), true)

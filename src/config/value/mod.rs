@@ -204,7 +204,7 @@ impl Setting for Vec<HeaderName> {
 }
 
 fn field_names(raw: &Raw<'_>, such_as: &str) -> Result<Vec<HeaderName>, String> {
-    let example = format!("a list of field names such as [\"{such_as}\"], or []");
+    let example = format!("a list of header names such as [\"{such_as}\"], or []");
     let items = raw.items().ok_or_else(|| raw.expected(&example))?;
     let name = |item: &str| {
         HeaderName::from_bytes(item.as_bytes())

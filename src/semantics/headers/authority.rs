@@ -6,6 +6,48 @@ use std::net::Ipv6Addr;
 /// A DNS name is shorter; a port has five digits.
 const LONGEST: usize = 255 + 6;
 
+/// What a byte is in a host name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Unreserved characters and sub-delimiters but for the comma, in lower case.
+    Plain,
+    Upper,
+    Other,
+}
+
+static CLASSES: [Class; 256] = {
+    let mut table = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = match byte as u8 {
+            b'A'..=b'Z' => Class::Upper,
+            b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b';'
+            | b'=' => Class::Plain,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    table
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
+}
+
 /// One valid `host[:port]`, in lower case; borrowed where it is so already. `None` for user
 /// information, lists, an empty host, an empty or too large port. A comma, which RFC 3986 would
 /// allow in a name, is refused: it would make one host of a list of them.
@@ -13,28 +55,41 @@ pub fn parse(text: &str) -> Option<Cow<'_, str>> {
     if text.len() > LONGEST {
         return None;
     }
-    let (host, port) = split(text)?;
+    let bytes = text.as_bytes();
+    let plain = bytes.iter().position(|b| class(*b) != Class::Plain).unwrap_or(bytes.len());
+    let (host, port) = bytes.split_at_checked(plain)?;
+    // Nearly always that was the host.
+    if !host.is_empty() && is_port(port) {
+        return Some(Cow::Borrowed(text));
+    }
+    parse_odd(text)
+}
+
+/// The same for whatever it may be.
+fn parse_odd(text: &str) -> Option<Cow<'_, str>> {
+    let host_end = match text.strip_prefix('[') {
+        Some(_) => text.find(']')? + 1,
+        None => text.find(':').unwrap_or(text.len()),
+    };
+    let (host, port) = text.split_at_checked(host_end)?;
     let valid = match host.strip_prefix('[') {
         Some(literal) => literal.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && is_name(host.as_bytes()),
     };
-    let port_valid = port.is_none_or(|port| {
-        port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
-    });
-    if !valid || !port_valid {
+    if !valid || !is_port(port.as_bytes()) {
         return None;
     }
     let upper = text.bytes().any(|b| b.is_ascii_uppercase());
     Some(if upper { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) })
 }
 
-fn split(text: &str) -> Option<(&str, Option<&str>)> {
-    let host_end = if text.starts_with('[') { text.find(']')? + 1 } else { 0 };
-    let colon = text.get(host_end..)?.find(':').map(|at| at + host_end);
-    match colon {
-        None => Some((text, None)),
-        Some(at) => Some((text.get(..at)?, Some(text.get(at + 1..)?))),
+/// Nothing, or a colon and a number of 16 bits.
+fn is_port(text: &[u8]) -> bool {
+    let [b':', digits @ ..] = text else { return text.is_empty() };
+    if !matches!(digits.len(), 1..=5) || !digits.iter().all(u8::is_ascii_digit) {
+        return false;
     }
+    digits.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')) <= 0xffff
 }
 
 fn is_name(name: &[u8]) -> bool {
@@ -46,7 +101,7 @@ fn is_name(name: &[u8]) -> bool {
             {
                 after
             }
-            (byte, _) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) => after,
+            (byte, _) if class(*byte) != Class::Other => after,
             _ => return false,
         };
     }

@@ -5,21 +5,19 @@ use http::header::{
     CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
-/// Never passed on, whether Connection names them or not. `Trailer` is end to end.
-const ALWAYS: [HeaderName; 10] = [
-    CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    // For a proxy that the client chose, which Larder never is (RFC 9110 §11.7).
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-authentication-info"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("keep-alive"),
-    // Would ask the origin for h2c, which is not spoken here.
-    HeaderName::from_static("http2-settings"),
-];
+/// Never passed on, whether Connection names it or not. `Trailer` is end to end.
+pub fn ends_here(name: &HeaderName) -> bool {
+    match *name {
+        // Two of them for a proxy that the client chose, which Larder never is (RFC 9110 §11.7).
+        CONNECTION | TE | TRANSFER_ENCODING | UPGRADE | PROXY_AUTHENTICATE
+        | PROXY_AUTHORIZATION => true,
+        _ => matches!(
+            name.as_str(),
+            // The last one would ask the origin for h2c, which is not spoken here.
+            "keep-alive" | "proxy-connection" | "proxy-authentication-info" | "http2-settings"
+        ),
+    }
+}
 
 /// What Connection cannot name: framing and routing, what caching is decided by, and what Larder
 /// itself adds or relies on. Naming them is a way to make a proxy and its origin disagree.
@@ -51,14 +49,14 @@ const PROTECTED: [&str; 22] = [
 /// Removes the fields that end at this connection, those that Connection names among them. Before
 /// anything else is decided by a message: what is judged must be what is passed on.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> =
-            options(headers).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
-        for name in named.iter().filter(|name| !PROTECTED.contains(&name.as_str())) {
-            headers.remove(name);
-        }
+    let named: Vec<HeaderName> = options(headers)
+        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive")) // goes in any case
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    for name in named.iter().filter(|name| !PROTECTED.contains(&name.as_str())) {
+        headers.remove(name);
     }
-    for name in &ALWAYS {
+    while let Some(name) = headers.keys().find(|name| ends_here(name)).cloned() {
         headers.remove(name);
     }
 }
@@ -95,6 +93,19 @@ mod tests {
 
     use super::*;
 
+    const ALWAYS: [&str; 10] = [
+        "connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-authentication-info",
+        "proxy-connection",
+        "keep-alive",
+        "http2-settings",
+    ];
+
     fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -114,6 +125,7 @@ mod tests {
                 &[],
             ),
             ("all values", &[("connection", "x-a"), ("x-a", "1"), ("x-a", "2")], &[]),
+            ("named close", &[("connection", "close"), ("close", "1")], &[]),
             ("not named", &[("keep-alive", "1"), ("te", "trailers"), ("upgrade", "h2c")], &[]),
             (
                 "framing stays",
@@ -160,7 +172,7 @@ mod tests {
                 let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
                 headers.append(name, HeaderValue::from_static("v"));
             }
-            for name in &ALWAYS {
+            for name in ALWAYS {
                 headers.append(name, HeaderValue::from_static("v"));
             }
             headers.remove(CONNECTION);
@@ -171,11 +183,11 @@ mod tests {
                 headers.append(CONNECTION, HeaderValue::from_str(option).unwrap());
             }
             let forwarded = end_to_end(&headers);
-            for name in ALWAYS.iter().map(HeaderName::as_str).chain(named.iter().map(String::as_str)) {
+            for name in ALWAYS.into_iter().chain(named.iter().map(String::as_str)) {
                 prop_assert!(PROTECTED.contains(&name) || !forwarded.contains_key(name), "{name}");
             }
             for name in others.iter().filter(|name| !named.contains(name)) {
-                let always = ALWAYS.iter().any(|known| known == name.as_str());
+                let always = ALWAYS.contains(&name.as_str());
                 prop_assert!(always || forwarded.contains_key(name.as_str()), "{name} was lost");
             }
         }

@@ -43,10 +43,16 @@ pub(super) fn token_length(bytes: &[u8]) -> usize {
     bytes.iter().position(|b| !is_tchar(*b)).unwrap_or(bytes.len())
 }
 
-/// Whether a byte of `word` is below `limit` (at most 128). Exact as a yes or no.
+/// The high bits of the bytes of `word` that are below `limit` (at most 128). Exact up to the
+/// first one, and so as a yes or no.
+#[inline]
+fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH
+}
+
 #[inline]
 fn any_below(word: u64, limit: u8) -> bool {
-    word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH != 0
+    below(word, limit) != 0
 }
 
 #[inline]
@@ -72,6 +78,21 @@ pub(super) fn is_value_byte(byte: u8) -> bool {
 #[inline]
 pub(super) fn is_value(bytes: &[u8]) -> bool {
     all(bytes, |word| any_below(word, 0x20) || any_equal(word, 0x7f), is_value_byte)
+}
+
+/// How many bytes at the beginning may stand in a field value; a tab counts as the end.
+#[inline]
+pub(super) fn plain_value_length(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let end = below(word, 0x20) | below(word ^ (ONES * 0x7f), 1);
+        if end != 0 {
+            return at * 8 + end.trailing_zeros() as usize / 8;
+        }
+    }
+    let in_tail = tail.iter().position(|b| *b < 0x20 || *b == 0x7f);
+    bytes.len() - tail.len() + in_tail.unwrap_or(tail.len())
 }
 
 /// Whether all bytes may stand in the path and in the query of a request target, for every reader:
@@ -117,6 +138,8 @@ mod tests {
                 text[offset] = byte;
                 let value = byte == 9 || (0x20..0x7f).contains(&byte) || byte >= 0x80;
                 assert_eq!(is_value(&text), value, "value {byte:#x} at {offset}");
+                let plain = if value && byte != 9 { text.len() } else { offset };
+                assert_eq!(plain_value_length(&text), plain, "value {byte:#x} at {offset}");
                 let target = (0x21..0x7f).contains(&byte) && !b"\"#<>`".contains(&byte);
                 assert_eq!(is_plain_target(&text), target, "target {byte:#x} at {offset}");
             }

@@ -1,6 +1,6 @@
 //! What heads of requests and responses have in common: lines, fields, framing fields.
 
-use super::bytes::{is_value, list, token_length, trim};
+use super::bytes::{is_value, list, plain_value_length, token_length, trim};
 use super::{Violation, WireLimits};
 
 /// A longer field name cannot be held by `http::HeaderName` (65,535 bytes), which hyper does not
@@ -46,6 +46,26 @@ impl Lines {
         let line = head.get(self.next..end).unwrap_or_default();
         self.next = end + 1;
         line.strip_suffix(b"\r").map(Some).ok_or(Violation::BareLf)
+    }
+
+    /// Name and value of the next field line, where that is here whole and as it should be: in one
+    /// walk. `None`: [`Self::next`] tells more.
+    #[inline]
+    pub(super) fn plain_field<'a>(
+        &mut self,
+        head: &'a [u8],
+        limits: &WireLimits,
+    ) -> Option<(&'a [u8], &'a [u8])> {
+        let rest = head.get(self.next..)?;
+        let (name, rest) = rest.split_at_checked(token_length(rest))?;
+        let rest = rest.strip_prefix(b":").filter(|_| !name.is_empty())?;
+        let (value, rest) = rest.split_at_checked(plain_value_length(rest))?;
+        let next = head.len() - rest.strip_prefix(b"\r\n")?.len();
+        if next > limits.head_size {
+            return None;
+        }
+        self.next = next;
+        Some((name, trim(value)))
     }
 
     /// Counts a field line.
@@ -205,5 +225,41 @@ fn coding(value: &[u8]) -> Coding {
     } else {
         // `chunked,` and the like: readers differ on what is last.
         Coding::ChunkedNotLast
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is read in one walk is what the careful way reads.
+        #[test]
+        fn a_plain_field_is_a_field(
+            name in "[a-zA-Z: -]{0,12}", value in "[ \ta-z\x00\x7f\r:]{0,20}",
+            end in "(\r\n|\n|\r|)(x|)", before in 0..3_usize, head_size in 0..60_usize,
+        ) {
+            let head = [&"\r\n".repeat(before), &*name, ":", &value, &end].concat().into_bytes();
+            let limits = WireLimits { head_size, ..WireLimits::default() };
+            let mut plain = Lines { next: before * 2, ..Lines::default() };
+            let mut careful = plain;
+            if let Some(found) = plain.plain_field(&head, &limits) {
+                let line = careful.next(&head, &limits).unwrap().unwrap();
+                prop_assert_eq!(field(line, Values::Strict), Ok(found));
+                prop_assert_eq!(plain.position(), careful.position());
+            }
+        }
+    }
+
+    #[test]
+    fn most_fields_are_plain() {
+        let head = b"Host: a.org\r\nAccept:*/* \r\nX: a\tb\r\n";
+        let mut lines = Lines::default();
+        let mut next = || lines.plain_field(head, &WireLimits::default());
+        assert_eq!(next(), Some((&b"Host"[..], &b"a.org"[..])));
+        assert_eq!(next(), Some((&b"Accept"[..], &b"*/*"[..])));
+        assert_eq!(next(), None, "a tab is left to the careful way");
     }
 }

@@ -175,16 +175,23 @@ impl Head {
             self.old_version = request_line(line, limits)?;
             self.begun = true;
         }
-        while let Some(line) = self.lines.next(head, limits)? {
-            if line.is_empty() {
-                self.check()?;
-                return Ok(true);
-            }
-            self.lines.count_field(limits)?;
-            let (name, value) = field(line, Values::Strict)?;
+        loop {
+            let (name, value) = match self.lines.plain_field(head, limits) {
+                Some(field) => {
+                    self.lines.count_field(limits)?;
+                    field
+                }
+                None => match self.lines.next(head, limits)? {
+                    None => return Ok(false),
+                    Some([]) => return self.check().map(|()| true),
+                    Some(line) => {
+                        self.lines.count_field(limits)?;
+                        field(line, Values::Strict)?
+                    }
+                },
+            };
             self.take(name, value)?;
         }
-        Ok(false)
     }
 
     #[inline]
@@ -194,7 +201,7 @@ impl Head {
                 if self.host {
                     return Err(Violation::SeveralHosts);
                 }
-                if !value.iter().all(|b| may_stand_in_host(*b)) {
+                if !value.iter().all(|b| IN_HOST.get(usize::from(*b)) == Some(&true)) {
                     return Err(Violation::Host);
                 }
                 self.host = true;
@@ -242,9 +249,15 @@ impl Head {
 
 /// No more than keeps a Host from being taken for something else; whether it is a valid
 /// authority is decided where the target is.
-fn may_stand_in_host(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\')
-}
+static IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b' ' as usize + 1;
+    while byte < 256 {
+        table[byte] = !matches!(byte as u8, 0x7f | b'/' | b'?' | b'#' | b'@' | b'\\');
+        byte += 1;
+    }
+    table
+};
 
 /// Whether the request is HTTP/1.0; `METHOD SP target SP HTTP/1.x` and nothing else.
 #[inline]

@@ -143,3 +143,48 @@ fn input_behind_an_error_is_thrown_away_until_the_client_closes() {
     drop(client);
     eventually("the connection to end", || server.metrics.server.connections.get() == 0);
 }
+
+/// Each answer is the service's: what hyper refuses by itself, nobody would count or log.
+#[test]
+fn hyper_answers_nothing_on_its_own() {
+    const FORMS: [&str; 8] = [
+        "GET /a?b=c HTTP/1.1\r\nHost: a.example\r\nX-Y: z\r\n\r\n",
+        "HEAD http://a.example:80/b?c HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+        "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+        "POST /d HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        "PUT /e HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\nT: u\r\n\r\n",
+        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        "GET /f HTTP/1.1\r\nHost: a\r\nConnection: upgrade, x\r\nUpgrade: y\r\n\r\n",
+    ];
+    let mut state = getrandom::u64().unwrap() | 1;
+    println!("seed {state}");
+    let server = Server::new();
+    let mut pick = move |below: usize| interim::pick(&mut state, below as u64) as usize;
+    let odd = b"\r\n\0 \t:;,/?#@[]<>\"`{}|\\^%0aZ\x01\x7f\x80\xc3\xa9\xff";
+    for round in 0..4000 {
+        let mut bytes: Vec<u8> = (0..=pick(3)).flat_map(|_| FORMS[pick(8)].bytes()).collect();
+        for _ in 0..=pick(3) {
+            let at = pick(bytes.len());
+            let byte = if pick(4) == 0 { pick(256) as u8 } else { odd[pick(odd.len())] };
+            match pick(3) {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        let before = server.shared.seen.load(Ordering::SeqCst);
+        let mut client = server.client();
+        client.send(&bytes);
+        client.0.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut came = Vec::new();
+        let _ = client.0.read_to_end(&mut came); // a body that broke off may end in a reset
+        let answers =
+            came.windows(9).filter(|bytes| bytes == b"HTTP/1.1 " || bytes == b"HTTP/1.0 ");
+        let interim = came.windows(12).filter(|bytes| bytes == b"HTTP/1.1 100").count();
+        let (answers, seen) =
+            (answers.count() - interim, server.shared.seen.load(Ordering::SeqCst));
+        let (sent, came) = (bytes.escape_ascii(), String::from_utf8_lossy(&came));
+        assert!(answers as u64 <= seen - before, "round {round}: {sent}\n{came}");
+    }
+}

@@ -28,6 +28,7 @@ use super::{DrainReport, Listeners, Serve, Workers, start};
 use crate::config::snapshot::Limits;
 use crate::observe::metrics::Metrics;
 use crate::proxy::conn::Conn;
+use crate::proxy::reply::Reply;
 
 /// Longer than anything here takes on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,15 +71,30 @@ struct Service {
 impl Serve for Service {
     type Body = Pieces;
 
-    async fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Response<Pieces> {
+    fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Pieces> {
         self.shared.seen.fetch_add(1, Ordering::SeqCst);
         *self.shared.by_worker.lock().entry(self.worker).or_default() += 1;
         if let Some(fault) = conn.next_request() {
-            return answer(fault.status(), fault.reason());
+            return Reply::Now(answer(fault.status(), fault.reason()));
         }
         let path = request.uri().path().to_owned();
         self.shared.paths.lock().push(path.clone());
-        match path.as_str() {
+        if path == "/" {
+            return Reply::Now(answer(200, "hello"));
+        }
+        let (shared, conn) = (Arc::clone(&self.shared), Arc::clone(conn));
+        Reply::Later(Box::pin(async move { shared.answer(&path, &conn, request).await }))
+    }
+}
+
+impl Shared {
+    async fn answer(
+        &self,
+        path: &str,
+        conn: &Arc<Conn>,
+        request: Request<Incoming>,
+    ) -> Response<Pieces> {
+        match path {
             "/echo" => match request.into_body().collect().await {
                 Ok(body) => {
                     let mut response = answer(200, "");
@@ -86,7 +102,7 @@ impl Serve for Service {
                     response
                 }
                 Err(error) => {
-                    *self.shared.body_error.lock() = Some(format!("{error:?}"));
+                    *self.body_error.lock() = Some(format!("{error:?}"));
                     match conn.body_fault() {
                         Some(fault) => answer(fault.status(), fault.reason()),
                         None => answer(400, "broken"),
@@ -94,8 +110,8 @@ impl Serve for Service {
                 }
             },
             "/gate" => {
-                self.shared.waiting.fetch_add(1, Ordering::SeqCst);
-                self.shared.gate.acquire().await.unwrap().forget();
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                self.gate.acquire().await.unwrap().forget();
                 answer(200, "through")
             }
             "/pause" => {

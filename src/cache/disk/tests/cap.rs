@@ -20,7 +20,7 @@ async fn there(disk: &Disk, range: std::ops::Range<u32>) -> Vec<u32> {
     let mut there = Vec::new();
     for n in range {
         let key = format!("k{n}");
-        match load(&disk, key.as_bytes()).await {
+        match load(disk, key.as_bytes()).await {
             Some(value) => {
                 assert_eq!(value, n.to_le_bytes().repeat(500), "k{n}");
                 there.push(n);

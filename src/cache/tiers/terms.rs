@@ -1,0 +1,71 @@
+//! What goes in and out of the tiers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderName;
+
+use crate::cache::entry::{Entry, Slot, Variants};
+use crate::cache::purge::Ticket;
+use crate::semantics::coding::Coding;
+
+/// What a lookup found.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A stored response that no purge forbids.
+    Found(Found),
+    /// Nothing for this request.
+    Missing {
+        /// The list of selecting fields, where the key has one: something is stored for others.
+        variants: Option<Arc<Variants>>,
+    },
+}
+
+/// A stored response and where it lies.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The response.
+    pub entry: Arc<Entry>,
+    /// A soft purge made it stale.
+    pub stale: bool,
+    /// The key of the variant, or alias (No-Vary-Search); `None`: it lies at the primary key.
+    pub variant: Option<Bytes>,
+}
+
+/// Which of an entry's bodies a segment belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The body as the origin sent it.
+    Identity,
+    /// The same as Larder has coded it.
+    Coded(Coding),
+}
+
+impl Part {
+    /// Its number in the keys of its segments.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Identity => 0,
+            Self::Coded(coding) => coding as u8,
+        }
+    }
+}
+
+/// Something that lookups find already and that the disk has yet to get.
+pub struct ToDisk {
+    pub(super) key: Bytes,
+    pub(super) slot: Slot,
+    /// Logged for the copy that this one replaces.
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// By what a response was selected among its key's variants.
+#[derive(Debug, Clone, Copy)]
+pub struct Selected<'a> {
+    /// The selecting header fields.
+    pub names: &'a [HeaderName],
+    /// The generation of the list, if it is a new one.
+    pub generation: u64,
+    /// Their normalised values in the request.
+    pub values: &'a Bytes,
+}
