@@ -182,7 +182,7 @@ impl Tiers {
     }
 
     fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
-        if entry.is_segmented() && self.incomplete.contains(&entry.id) {
+        if self.incomplete.any() && entry.is_segmented() && self.incomplete.contains(&entry.id) {
             self.remove(key);
             return None;
         }
