@@ -19,9 +19,10 @@ use crate::proxy::represent::{Form, Representation, add_vary};
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::semantics::cache_control::ResponseDirectives;
 use crate::semantics::decision::{Decision, Outcome};
+use crate::semantics::digits::{self, Digits};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{digits, encoding, headers, range};
+use crate::semantics::{encoding, headers, range};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -79,8 +80,12 @@ pub fn from_entry(
         };
     }
     if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
-        let len = digits::value(extent.1 - extent.0);
-        response.headers_mut().insert(CONTENT_LENGTH, len);
+        let len = Digits::of(extent.1 - extent.0);
+        // Nearly always the stored field says so itself.
+        let stored = entry.fields.get(&CONTENT_LENGTH).filter(|_| form == Form::AsSent);
+        if stored.is_none_or(|stored| stored != len.as_bytes()) {
+            response.headers_mut().insert(CONTENT_LENGTH, len.to_value());
+        }
     }
     if !ask.asked.is_head() {
         *response.body_mut() = form.body(ask, source(tiers, entry, body, part, extent));
