@@ -269,6 +269,39 @@ fn after_wrapping_twice_the_youngest_survive() {
     });
 }
 
+/// Killed while the oldest blocks are emptied, which goes on all the time.
+#[test]
+fn with_a_bound_on_entries_the_youngest_survive_a_kill() {
+    const MAX: usize = 3_000;
+    let mut random = seeded();
+    for _ in 0..if long() { 20 } else { 3 } {
+        let dir = tempfile::tempdir().unwrap();
+        let task = format!("store {} {} 20000 2000 {MAX}", dir.path().display(), 16 * MIB);
+        let lines = 8_000 + random(10_000);
+        let seen = acknowledged(&task, lines);
+        let config = DiskConfig {
+            max_objects: Some(MAX as u64),
+            keep_hot: false,
+            ..config(dir.path(), 16 * MIB)
+        };
+        runtime().block_on(async {
+            let (disk, metrics) = open(config);
+            ready(&disk).await;
+            assert!(disk.objects() <= MAX as u64, "{}", disk.objects());
+            // A block of 2 MiB goes at a time, 512 of them at most, and a batch of 256 may have been
+            // written that was not acknowledged.
+            for (age, (key, _)) in seen.iter().rev().enumerate() {
+                match load(&disk, &name(*key)).await {
+                    Some(bytes) => drop(version_of(*key, &bytes)),
+                    None => assert!(age + 512 + 256 >= MAX, "killed at {lines}: {key}, {age}"),
+                }
+            }
+            assert_eq!(metrics.disk.corrupt.get(), 0);
+            disk.close(WAIT).await;
+        });
+    }
+}
+
 #[test]
 fn an_older_copy_never_comes_back() {
     // Killed at different moments; the small disk wraps many times, or there are too many entries

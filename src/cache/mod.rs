@@ -7,7 +7,8 @@
 //! - [`budget`]: one budget of memory for all of them.
 //! - [`flight`]: one fetch per object, streamed to all who want it.
 //! - [`purge`]: what was invalidated; [`uncacheable`]: what is not worth waiting for;
-//!   [`searches`]: what lies under a query that stands for others.
+//!   [`searches`]: what lies under a query that stands for others; [`queries`]: what answers to
+//!   QUERY are named.
 
 pub mod budget;
 pub mod codec;
@@ -18,6 +19,7 @@ pub mod hash;
 pub mod memory;
 pub mod pieces;
 pub mod purge;
+pub mod queries;
 pub mod searches;
 pub mod tiers;
 pub mod uncacheable;

@@ -40,7 +40,7 @@ impl Assembly {
     }
 
     /// Bytes to come.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.left
     }
 

@@ -26,7 +26,6 @@ use crate::semantics::reuse::{self, Failure, Reuse};
 use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::{guard, headers, key, storable, vary, withheld};
-use crate::upstream::RequestBody;
 
 /// Followers whose request the answer does not fit fly again; past this many times, alone.
 const MAX_LEGS: usize = 3;
@@ -54,7 +53,7 @@ async fn lead_or_follow(
 ) -> Result<Answer, ProxyError> {
     if wanted.goal(ask) == Goal::Pass {
         // An answer without the body, or with several parts of it, fills nothing.
-        let private = forward::pass(worker, ask, RequestBody::Empty, None, "partial").await?;
+        let private = forward::pass(worker, ask, forward::read(ask).1, None, "partial").await?;
         let decision = wanted.decision(Outcome::Miss);
         return Ok(respond::from_origin(ask, private, decision));
     }
@@ -219,6 +218,7 @@ fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
         primary: Bytes::copy_from_slice(primary),
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
+        by_query: ask.query.is_none(),
         forced: false,
         coding: ask.coding(|_| true),
         origin_codes: false,
@@ -241,7 +241,8 @@ pub async fn answer_post(
     mut answer: Private,
 ) -> Result<Answer, ProxyError> {
     let policy = &ask.view.policy;
-    headers::strip_hop_by_hop(answer.response.headers_mut());
+    let at = clock::now();
+    headers::receive(answer.response.headers_mut(), at);
     let withheld = withheld::take(answer.response.headers_mut(), policy);
     let judged = storable::storable_post(
         &ask.asked,
@@ -250,7 +251,7 @@ pub async fn answer_post(
         answer.response.headers(),
         policy,
         answer.asked_at,
-        clock::now(),
+        at,
     );
     let request = &ask.head.headers;
     let asked = storable::as_get(&ask.asked);

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::DATE;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -26,9 +25,10 @@ use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
 use crate::semantics::search::Variance;
 use crate::semantics::spans::Span;
+use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{date, encoding, guard, headers, key, storable, validation, withheld};
+use crate::semantics::{encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a fill needs to know of the request that began it.
@@ -43,6 +43,8 @@ pub struct Plan {
     pub asked: Asked,
     /// The request's header fields as the origin gets them, for Vary.
     pub request_fields: HeaderMap,
+    /// The query of its URL, and nothing else, tells what is asked: No-Vary-Search can be followed.
+    pub by_query: bool,
     /// A client's own directives forced this fetch.
     pub forced: bool,
     /// What the leader's client gets where Larder makes it.
@@ -92,9 +94,9 @@ pub async fn run(
                 return;
             }
         };
-        // What is judged is what would be stored.
-        headers::strip_hop_by_hop(response.headers_mut());
-        let arrived = Arrived { response, asked_at, at: clock::now(), origin_ns, position };
+        let at = clock::now();
+        headers::receive(response.headers_mut(), at);
+        let arrived = Arrived { response, asked_at, at, origin_ns, position };
         let status = arrived.response.status();
         let validates = status == StatusCode::NOT_MODIFIED
             || (status == StatusCode::OK && plan.asked.is_head()); // RFC 9111 §4.3.5
@@ -104,7 +106,7 @@ pub async fn run(
             }
             if status == StatusCode::OK {
                 // The origin has something else by now.
-                house.tiers.remove(stale.variant.as_ref().unwrap_or(&plan.primary));
+                house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
             } else if let Some(again) = anew.take() {
                 // It validated something that is not stored here.
                 request = again;
@@ -130,7 +132,7 @@ pub async fn run(
         }
         // What is held is not what the origin has.
         if let Some(outdated) = base.take() {
-            house.tiers.remove(outdated.variant.as_ref().unwrap_or(&plan.primary));
+            house.tiers.withdraw(outdated.variant.as_ref().unwrap_or(&plan.primary));
         }
         match anew.take() {
             Some(again) => request = again,
@@ -239,49 +241,29 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     }
     let mut merged = validation::merge_304(&held, update);
     guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
-    if !merged.contains_key(DATE) {
-        merged.insert(DATE, date::format(arrived.at)); // the stored one told an older time
-    }
     let withheld = withheld::take_after_304(&mut merged, &plan.view.policy);
     let tell = |entry: Arc<Entry>| {
         let status = status.as_u16();
         fill.tell(Head::Shared(Arc::new(Shared::Validated { entry, status, withheld })));
     };
-    let refreshed = storable::refreshed(
-        &entry.stored,
-        &merged,
-        &plan.view.policy,
-        &plan.asked,
-        arrived.asked_at,
-        arrived.at,
-    );
-    let refreshed = guard::well_named(&plan.request_fields).and(refreshed);
+    let (tiers, policy) = (&plan.worker.house.tiers, &plan.view.policy);
+    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
+    let refreshed = refreshed(plan, arrived, entry, &key, &held, &merged);
+    let fields = Fields::copied(&merged);
     let stored = match refreshed {
         Ok(stored) => stored,
         Err(why) => {
             // What the origin says now forbids keeping it; what was validated is still sent.
             if !why.by_request() {
-                let key = stale.variant.as_ref().unwrap_or(&plan.primary);
-                plan.worker.house.tiers.remove(key);
+                tiers.withdraw(&key);
             }
-            tell(entry.clone());
+            let status = entry.stored.status;
+            let stored = storable::unstored(status, &merged, policy, arrived.asked_at, arrived.at);
+            tell(Arc::new(entry.refreshed(stored, fields, arrived.position)));
             return true;
         }
     };
-    let fields = Fields::copied(&merged);
     let new = entry.refreshed(stored, fields, arrived.position);
-    let tiers = &plan.worker.house.tiers;
-    let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
-    if key::is_search_alias(&key)
-        && !Variance::of(&merged).is_some_and(|variance| {
-            key.starts_with(&tiers.searches.place(&plan.primary, variance, random()))
-        })
-    {
-        // It no longer stands for other queries.
-        tiers.remove(&key);
-        tell(Arc::new(new));
-        return true;
-    }
     match tiers.admit(key, new) {
         Ok((new, to_disk)) => {
             tell(new);
@@ -290,6 +272,30 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
         Err(new) => tell(new),
     }
     true
+}
+
+/// What is remembered of `entry` at `key` with the fields `merged` instead of those `held`.
+fn refreshed(
+    plan: &Plan,
+    arrived: &Arrived,
+    entry: &Entry,
+    key: &Bytes,
+    held: &HeaderMap,
+    merged: &HeaderMap,
+) -> Result<Stored, NoStore> {
+    let (asked, policy) = (&plan.asked, &plan.view.policy);
+    guard::well_named(&plan.request_fields)?;
+    let (asked_at, at) = (arrived.asked_at, arrived.at);
+    let stored = storable::refreshed(&entry.stored, merged, policy, asked, asked_at, at)?;
+    let selects_by = |fields| vary::parse(fields, plan.negotiates(entry.compressible));
+    let stands_for_others = || {
+        let place = |of| plan.worker.house.tiers.searches.place(&plan.primary, of, random());
+        Variance::of(merged).is_some_and(|variance| key.starts_with(&place(variance)))
+    };
+    // It was selected otherwise: not known for whom it would be right now.
+    let moved = selects_by(held) != selects_by(merged)
+        || (key::is_search_alias(key) && !stands_for_others());
+    if moved { Err(NoStore::VaryChanged) } else { Ok(stored) }
 }
 
 /// Any other answer.
@@ -321,7 +327,7 @@ async fn answered(
                     && arrived.response.status().is_success()
                 {
                     // The origin has replaced it by something that may not be kept.
-                    house.tiers.remove(stale.variant.as_ref().unwrap_or(&plan.primary));
+                    house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
                 }
             }
             let _ = private.send(arrived.private(reason.word));

@@ -80,7 +80,7 @@ pub struct Gap {
 
 impl Gap {
     /// How long it is, where that is known.
-    pub fn len(&self) -> Option<u64> {
+    pub(super) fn len(&self) -> Option<u64> {
         self.to.map(|to| to.saturating_sub(self.from))
     }
 }

@@ -62,7 +62,7 @@ impl FlightReader {
     }
 
     /// Bytes to come, where that is known.
-    pub fn len(&self) -> Option<u64> {
+    pub(super) fn len(&self) -> Option<u64> {
         self.left
     }
 

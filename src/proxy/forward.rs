@@ -82,6 +82,22 @@ pub fn request(
     request
 }
 
+/// Method and body of a read: HEAD, GET, or QUERY with its content.
+pub fn read(ask: &Ask) -> (Method, RequestBody) {
+    match &ask.query {
+        None if ask.asked.is_head() => (Method::HEAD, RequestBody::Empty),
+        content => read_of(content.as_ref()),
+    }
+}
+
+/// The same of what brings a body: GET, or QUERY with its content.
+pub fn read_of(content: Option<&Bytes>) -> (Method, RequestBody) {
+    match content {
+        Some(content) => (Method::QUERY, RequestBody::Full(content.clone())),
+        None => (Method::GET, RequestBody::Empty),
+    }
+}
+
 /// Sends the request past the cache. What its answer does to the cache is the caller's.
 pub async fn pass(
     worker: &Worker,

@@ -86,10 +86,7 @@ async fn keep_whole(
     position: u64,
 ) -> Option<Vec<ToDisk>> {
     let identity = body_at(place);
-    let coded = match pump.finish_coded(identity.len()).await {
-        Ok(coded) => coded,
-        Err(()) => return None,
-    };
+    let coded = pump.finish_coded(identity.len()).await.ok()?;
     let (stored, fields) = (filling.stored.clone(), filling.fields.clone());
     let mut entry = Entry::new(stored, fields, identity, position);
     entry.coded = coded.map(|(coding, place)| (coding, body_at(place))).into_iter().collect();
@@ -146,9 +143,10 @@ pub(super) async fn parts(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived,
         }
         gap.stream.end(End::Complete(None));
     }
-    let to_disk = match kept.is_empty() {
-        false => partial::store(plan, filling, kept, arrived.position).await,
-        true => None,
+    let to_disk = if kept.is_empty() {
+        None
+    } else {
+        partial::store(plan, filling, kept, arrived.position).await
     };
     fill.land();
     filling.end(&end);
@@ -179,12 +177,12 @@ fn open(
     let worth_it =
         whole && compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
     let window = snapshot.cache.window.max(snapshot.cache.segment_size.saturating_mul(2));
-    let place = match Variance::of(&fields) {
+    let place = match Variance::of(&fields).filter(|_| plan.by_query) {
         Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
         None => plan.primary.clone(),
     };
     if place != plan.primary && tiers.may_hold(&plan.primary) {
-        tiers.remove(&plan.primary); // it would be found first
+        tiers.withdraw(&plan.primary); // it would be found first
     }
     let id = base.as_ref().map_or_else(entry_id, |base| base.id);
     let gaps = gaps.into_iter().map(|(from, to)| {
@@ -211,18 +209,24 @@ fn open(
     }
 }
 
-/// By what the response was selected. Larder answers for Accept-Encoding itself where it makes the
-/// codings, unless the origin makes some of this URL's.
+/// By what the response was selected.
 fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
-    let negotiates =
-        compressible && !plan.view.snapshot.compression.codings.is_empty() && !plan.origin_codes;
-    let VaryRule::On(names) = vary::parse(fields, negotiates) else { return None };
+    let VaryRule::On(names) = vary::parse(fields, plan.negotiates(compressible)) else {
+        return None;
+    };
     let mut values = Vec::with_capacity(64);
     vary::selecting_values(&names, &plan.request_fields, &mut values);
     Some(Varies { names, generation: random(), values: values.into() })
 }
 
 impl Plan {
+    /// Larder answers for Accept-Encoding itself where it makes the codings, unless the origin
+    /// makes some of this URL's.
+    pub(super) fn negotiates(&self, compressible: bool) -> bool {
+        let makes = !self.view.snapshot.compression.codings.is_empty();
+        compressible && makes && !self.origin_codes
+    }
+
     /// Takes `entry` in, as it came in by `filling`.
     pub(super) async fn admit(&self, filling: &Filling, mut entry: Entry) -> Option<Vec<ToDisk>> {
         let tiers = &self.worker.house.tiers;

@@ -12,7 +12,7 @@
 //!   both; [`refill`]: what was lost, from the origin again.
 //! - [`compress`], [`coding`] and [`decode`] put codings on and off.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
-//!   answer; [`upgrade`]: tunnels.
+//!   answer; [`query`]: reads with content; [`upgrade`]: tunnels.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
 
@@ -35,6 +35,7 @@ pub mod interim;
 mod partial;
 mod parts;
 mod pump;
+pub mod query;
 pub mod refill;
 pub mod reply;
 mod represent;

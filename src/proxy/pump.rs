@@ -211,16 +211,12 @@ impl<'a> Pump<'a> {
             return Ok(None);
         }
         let (coding, place) = (coded.coding, sink.finish(self.tiers).await);
-        match place {
-            Some(place) => {
-                self.plan.worker.house.metrics.cache.compressed.inc();
-                Ok(Some((coding, place)))
-            }
-            None => {
-                self.discard();
-                Err(())
-            }
-        }
+        let Some(place) = place else {
+            self.discard();
+            return Err(());
+        };
+        self.plan.worker.house.metrics.cache.compressed.inc();
+        Ok(Some((coding, place)))
     }
 
     fn discard(&self) {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{IF_RANGE, RANGE};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body::Body as _;
 use tokio::task::JoinHandle;
 
@@ -21,7 +21,7 @@ use crate::semantics::content_range::ContentRange;
 use crate::semantics::range::{Strong, range_value};
 use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
-use crate::upstream::{RequestBody, ResponseBody};
+use crate::upstream::ResponseBody;
 
 /// How parts of one response are asked for again.
 pub struct Refill {
@@ -29,6 +29,8 @@ pub struct Refill {
     upstream: Arc<Upstream>,
     /// The request without Range and If-Range.
     request: Request<()>,
+    /// What it asks, where it is a QUERY.
+    content: Option<Bytes>,
     validator: Strong,
     /// Length of the whole.
     len: u64,
@@ -43,7 +45,8 @@ impl Refill {
         request.uri_mut().clone_from(&ask.head.uri);
         *request.headers_mut() = forward::fields_to_fill(ask, &worker.house.via, None);
         let (worker, upstream) = (worker.clone(), ask.view.snapshot.upstream.clone());
-        Some(Arc::new(Self { worker, upstream, request, validator, len }))
+        let content = ask.query.clone();
+        Some(Arc::new(Self { worker, upstream, request, content, validator, len }))
     }
 
     /// Asks for `span`. `None`: the origin does not give exactly that of the same representation.
@@ -51,8 +54,9 @@ impl Refill {
     pub async fn get(&self, span: Span) -> Option<ResponseBody> {
         let mut fields = self.request.headers().clone();
         ask_for_part(&mut fields, span, self.len, Some(&self.validator));
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = Method::GET;
+        let (method, body) = forward::read_of(self.content.as_ref());
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
         request.uri_mut().clone_from(self.request.uri());
         *request.headers_mut() = fields;
         let response = self.worker.pool.send(&self.upstream, request).await;

@@ -120,7 +120,9 @@ impl Representation<'_> {
 
     /// The answer to a request whose preconditions hold or fail here (RFC 9110 §13.2.2).
     pub(super) fn conditional(&self, ask: &Ask, now: Timestamp) -> Option<Response<Source>> {
-        if !(ask.asked.has_if_none_match || ask.asked.has_if_match) || self.stored.status != 200 {
+        let asks = ask.asked.has_if_none_match || ask.asked.has_if_match;
+        // A POST whose answer is stored has been done: whether it should be was the origin's to say.
+        if !asks || !ask.asked.is_read() || self.stored.status != 200 {
             return None;
         }
         let fields = &ask.head.headers;

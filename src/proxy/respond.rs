@@ -19,10 +19,11 @@ use crate::proxy::represent::{Form, Representation, add_vary};
 use crate::proxy::worker::Worker;
 use crate::semantics::cache_control::ResponseDirectives;
 use crate::semantics::decision::{Decision, Outcome};
+use crate::semantics::digits::{self, Digits};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::spans::Span;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{digits, encoding, headers};
+use crate::semantics::{encoding, headers};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -84,12 +85,17 @@ pub fn from_entry(
         }
         RangeAnswer::Whole => {
             if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
-                response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
+                let len = Digits::of(len);
+                // Nearly always the stored field says so itself.
+                let stored = entry.fields.get(&CONTENT_LENGTH).filter(|_| form == Form::AsSent);
+                if stored.is_none_or(|stored| stored != len.as_bytes()) {
+                    response.headers_mut().insert(CONTENT_LENGTH, len.to_value());
+                }
             }
             if !ask.asked.is_head() {
                 let source = match body {
                     StoredBody::Inline(bytes) => Source::Full(bytes.clone()),
-                    _ => shelf().whole(body, !matches!(form, Form::Coded(_))),
+                    StoredBody::Pieces(_) => shelf().whole(body, !matches!(form, Form::Coded(_))),
                 };
                 *response.body_mut() = form.body(ask, source);
             }

@@ -1,6 +1,7 @@
 //! The pipeline: the only place that knows the order of things.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
 use hyper::body::Body as _;
@@ -14,6 +15,7 @@ use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fetch::{self, Wanted};
 use crate::proxy::forward::{self, Upload};
+use crate::proxy::query::{self, Content};
 use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
@@ -22,7 +24,7 @@ use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, groups, invalidation, key};
+use crate::semantics::{cache_status, groups, invalidation, key, storable};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -92,16 +94,47 @@ impl Walk {
                 return Ok(upgrade::options());
             }
             None if ask.upgrade.is_some() => return upgrade::tunnel(self.worker(), ask).await,
+            None if ask.head.method == Method::QUERY => return self.query(ask, incoming).await,
             None if !is_for_the_cache(ask) => return self.pass(ask, incoming).await,
-            None => {
-                let languages = ask.view.snapshot.cache.vary_language;
-                let lookup = self.tiers().lookup(&self.key, &ask.head.headers, languages).await;
-                self.judge(ask, lookup)
-            }
+            None => self.look_up(ask).await,
         };
-        match judged? {
-            Use::Stored(found, decision, now) => Ok(self.stored(ask, found, decision, now).await),
-            Use::Fetch(wanted) => Ok(self.fetch(ask, *wanted).await),
+        Ok(self.follow(ask, judged?).await)
+    }
+
+    async fn look_up(&self, ask: &Ask) -> Result<Use, ProxyError> {
+        let languages = ask.view.snapshot.cache.vary_language;
+        let lookup = self.tiers().lookup(&self.key, &ask.head.headers, languages).await;
+        self.judge(ask, lookup)
+    }
+
+    async fn follow(&self, ask: &Ask, judged: Use) -> Answer {
+        match judged {
+            Use::Stored(found, decision, now) => self.stored(ask, found, decision, now).await,
+            Use::Fetch(wanted) => self.fetch(ask, *wanted).await,
+        }
+    }
+
+    /// A QUERY is a read with its content in the key, where that is small.
+    async fn query(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
+        let limit = ask.view.snapshot.cache.query_body;
+        if limit == 0 || ask.asked.has_if_match || incoming.size_hint().lower() > limit {
+            return self.pass(ask, incoming).await;
+        }
+        let (received, content) = query::content(ask, incoming);
+        self.tally.received = Some(received);
+        match content.await? {
+            Content::More(body, too_large) => self.pass_on(ask, body, Some(&too_large)).await,
+            Content::Whole(content) => {
+                self.tally.worker.house.tiers.queries.name(
+                    &ask.head.headers,
+                    &content,
+                    &mut self.key,
+                );
+                ask.asked = storable::as_get(&ask.asked);
+                ask.query = Some(content);
+                let judged = self.look_up(ask).await?;
+                Ok(self.follow(ask, judged).await)
+            }
         }
     }
 
@@ -217,12 +250,21 @@ impl Walk {
         } else {
             RequestBody::Empty
         };
+        self.pass_on(ask, body, too_large.as_deref()).await
+    }
+
+    async fn pass_on(
+        &self,
+        ask: &Ask,
+        body: RequestBody,
+        too_large: Option<&AtomicBool>,
+    ) -> Result<Answer, ProxyError> {
         let (fwd, reason) = if ask.asked.is_read() {
             (Fwd::Bypass, if ask.asked.has_body { "request-body" } else { "precondition" })
         } else {
             (Fwd::Method, "method")
         };
-        let passed = forward::pass(self.worker(), ask, body, too_large.as_deref(), reason).await;
+        let passed = forward::pass(self.worker(), ask, body, too_large, reason).await;
         let private = match passed {
             Ok(private) => private,
             Err(error) => return Ok(forwarded_in_vain(error, fwd)),

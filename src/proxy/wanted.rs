@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
-use http::{HeaderName, Method, Request};
+use http::{HeaderName, Request};
 
 use crate::cache::entry::{Fields, Variants};
 use crate::cache::tiers::{Found, variant_key};
@@ -129,9 +129,8 @@ impl Wanted {
         }
         match (&self.stale, &self.base) {
             (Some(found), _) if found.entry.identity.is_whole() => Goal::Whole,
-            (Some(_), _) => Goal::Part,
             (None, Some(base)) if base.part.is_none() => Goal::Whole, // If-Range does not hold
-            (None, Some(_)) => Goal::Part,
+            (Some(_), _) | (None, Some(_)) => Goal::Part,
             (None, None) if Ranges::of(&ask.head.headers).is_some_and(|own| own.is_single()) => {
                 Goal::Part
             }
@@ -186,8 +185,8 @@ impl Wanted {
                 }
                 None => {}
             }
-            let method = if ask.asked.is_head() { Method::HEAD } else { Method::GET };
-            let mut request = forward::request(ask, method, fields, RequestBody::Empty);
+            let (method, body) = forward::read(ask);
+            let mut request = forward::request(ask, method, fields, body);
             if let Some(relay) = relay {
                 relay.clone().attach(&mut request);
             }

@@ -1,6 +1,8 @@
 //! The bytes that name what is stored (DESIGN D2). The full bytes are the key; equality decides.
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The scheme that the client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +113,27 @@ pub fn path(key: &[u8]) -> &[u8] {
     let target = memchr::memchr(b'/', rest).and_then(|at| rest.get(at..)).unwrap_or_default();
     let end = memchr::memchr(b'?', target).unwrap_or(target.len());
     target.get(..end).unwrap_or_default()
+}
+
+/// Makes the primary key of a URL that of a QUERY to it: with the header fields that tell what its
+/// content is, the content itself, and a generation.
+pub fn add_content(headers: &HeaderMap, content: &[u8], generation: u64, key: &mut Vec<u8>) {
+    let told = |name: &HeaderName| name.as_str().starts_with("content-") && *name != CONTENT_LENGTH;
+    let mut fields: Vec<(&HeaderName, &HeaderValue)> =
+        headers.iter().filter(|(name, _)| told(name)).collect();
+    fields.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str())); // lines in order
+    let put = |bytes: &[u8], key: &mut Vec<u8>| {
+        key.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        key.extend_from_slice(bytes);
+    };
+    key.extend_from_slice(b"\0q");
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.extend_from_slice(&(fields.len() as u64).to_be_bytes());
+    for (name, value) in fields {
+        put(name.as_str().as_bytes(), key);
+        put(value.as_bytes(), key);
+    }
+    put(content, key);
 }
 
 /// A key without its query, and the query (without `?`).
@@ -262,6 +285,33 @@ mod tests {
         let with_host = key(Https, "a.org:81", "/x//y?z", Some("b.org"));
         assert_eq!(group(&with_host, "n"), b"https://a.org:81\0gn");
         assert_eq!(url_part(&group(&with_host, "n")), b"https://a.org:81");
+    }
+
+    #[test]
+    fn queries_differ_by_content_and_what_tells_of_it() {
+        let query = |fields: &[(&'static str, &'static str)], content: &str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let mut out = key(Http, "a.org", "/p", None);
+            add_content(&headers, content.as_bytes(), 7, &mut out);
+            assert_eq!(url_part(&out), b"http://a.org/p");
+            out
+        };
+        let (kind, coding) = (("content-type", "a/b"), ("content-encoding", "gzip"));
+        let one = query(&[kind, coding], "x");
+        assert_eq!(query(&[coding, ("content-length", "1"), ("accept", "y"), kind], "x"), one);
+        for other in [
+            query(&[kind, coding], "y"),
+            query(&[kind, coding], ""),
+            query(&[kind], "x"),
+            query(&[("content-type", "a/c"), coding], "x"),
+            query(&[kind, coding, ("content-language", "de")], "x"),
+            key(Http, "a.org", "/p", None),
+        ] {
+            assert_ne!(other, one);
+        }
     }
 
     proptest! {

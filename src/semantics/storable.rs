@@ -41,6 +41,8 @@ pub enum NoStore {
     SetCookie,
     /// `Vary: *`.
     VaryStar,
+    /// A 304 changed what a stored response is selected by.
+    VaryChanged,
     /// It could only be guessed how long it is fresh, and the request had a Cookie.
     Cookie,
     /// It is not fresh, and nothing else could be done with it.
@@ -69,6 +71,7 @@ impl NoStore {
             Self::Authorization => "authorization",
             Self::SetCookie => "set-cookie",
             Self::VaryStar => "vary-star",
+            Self::VaryChanged => "vary-changed",
             Self::Cookie => "cookie",
             Self::NoLifetime => "no-lifetime",
             Self::SenderError => "sender-error",
@@ -169,14 +172,35 @@ fn judge(
     let said = Said::of(headers, &policy.targeted, date);
     let directives = &said.directives;
     refuse(asked, status, headers, directives, policy)?;
-    let initial_age = freshness::initial_age(headers, date, request_time, response_time);
+    let mut stored = facts(status, headers, &said, request_time, response_time);
+    if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
+        stored.lifetime = lifetime;
+    } else {
+        guess(&mut stored, asked, headers, directives, policy)?;
+    }
+    if directives.no_cache {
+        stored.lifetime = Duration::ZERO;
+    }
+    if is_of_use(&stored, policy) { Ok(stored) } else { Err(NoStore::NoLifetime) }
+}
+
+/// What a response says of itself, but for how long it is fresh.
+fn facts(
+    status: u16,
+    headers: &HeaderMap,
+    said: &Said,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Stored {
+    let directives = &said.directives;
+    let date = freshness::date(headers, response_time);
     let last_modified = headers.get(LAST_MODIFIED).and_then(date::parse);
-    let mut stored = Stored {
+    Stored {
         status,
         request_time,
         response_time,
         date,
-        initial_age,
+        initial_age: freshness::initial_age(headers, date, request_time, response_time),
         lifetime: Duration::ZERO,
         heuristic: false,
         must_revalidate: directives.forbids_stale(),
@@ -189,16 +213,23 @@ fn judge(
         last_modified,
         validator: headers.contains_key(ETAG) || last_modified.is_some(),
         groups: groups::of_response(headers),
-    };
-    if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
-        stored.lifetime = lifetime;
-    } else {
-        guess(&mut stored, asked, headers, directives, policy)?;
     }
-    if directives.no_cache {
-        stored.lifetime = Duration::ZERO;
-    }
-    if is_of_use(&stored, policy) { Ok(stored) } else { Err(NoStore::NoLifetime) }
+}
+
+/// What is told of a validated response to the one request that it answers, where it may not be
+/// stored as it is now.
+pub fn unstored(
+    status: u16,
+    headers: &HeaderMap,
+    policy: &Policy,
+    request_time: Timestamp,
+    response_time: Timestamp,
+) -> Stored {
+    let date = freshness::date(headers, response_time);
+    let said = Said::of(headers, &policy.targeted, date);
+    let stored = facts(status, headers, &said, request_time, response_time);
+    let lifetime = freshness::explicit_lifetime(&said, headers, date);
+    Stored { lifetime: lifetime.filter(|_| !stored.no_cache).unwrap_or_default(), ..stored }
 }
 
 /// What forbids storing, whatever the freshness.

@@ -37,8 +37,9 @@ fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
     });
     assert!(larder.get("/large").was_hit());
     assert!(damage(&setup.cache_dir()) > 1000);
-    let broken = larder.get("/large");
-    assert!(!broken.is_whole(), "{:?}", broken.headers);
+    // Perhaps before its head could be sent.
+    assert!(!larder.get("/large").is_whole());
+    assert_eq!(origin.count_of("/large"), 1);
     for hit in [false, true] {
         let answer = larder.get("/large").expect(200);
         assert_eq!(answer.was_hit(), hit);

@@ -43,6 +43,7 @@ mod metrics;
 mod origin_bad;
 mod poisoning;
 mod purge;
+mod query;
 mod range_head;
 mod real_app;
 mod reload;
