@@ -5,7 +5,7 @@ use std::fs;
 
 use super::restart::{STORED, await_writer, fetch_all, kept, numbered};
 use crate::support::mount::Mount;
-use crate::support::{Ask, Origin, SOON, Setup, eventually, noise, within};
+use crate::support::{Ask, Larder, Origin, SOON, Setup, eventually, noise, within};
 
 #[test]
 fn damaged_files_are_never_served() {
@@ -15,7 +15,7 @@ fn damaged_files_are_never_served() {
     fetch_all(&larder, 500, 2);
     await_writer(&larder, 500);
     assert!(larder.stop().success());
-    let damaged = damage(&setup.cache_dir());
+    let damaged = damage(&setup.cache_dir(), 0);
     assert!(damaged > 0, "there was something to damage");
     let larder = setup.start();
     larder.get("/1").expect(200);
@@ -24,11 +24,25 @@ fn damaged_files_are_never_served() {
     kept(&larder, 0..500);
 }
 
-#[test]
-fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
+/// Nothing tells whether a part that comes later belongs to it.
+const UNVALIDATED: &[&str] = &["Cache-Control: max-age=6000"];
+
+/// What is stored in segments on disk, of which those from `from` on are damaged.
+fn damaged_from(from: usize, fields: &'static [&'static str]) -> (Origin, Setup, Larder, Vec<u8>) {
     let body = noise(3 << 20, 40);
     let sent = body.clone();
-    let origin = Origin::new(move |_, reply| reply.ok(STORED, &sent));
+    let origin = Origin::new(move |seen, reply| match seen.header("range") {
+        None => reply.ok(fields, &sent),
+        Some(range) => {
+            let range = range.strip_prefix("bytes=").expect("in bytes");
+            let (from, to) = range.split_once('-').expect("from and to");
+            let from: usize = from.parse().expect("a number");
+            let to = to.parse().unwrap_or(sent.len() - 1);
+            let content_range = format!("Content-Range: bytes {from}-{to}/{}", sent.len());
+            let fields: Vec<_> = fields.iter().copied().chain([content_range.as_str()]).collect();
+            reply.answer(206, &fields, &sent[from..=to]);
+        }
+    });
     let setup = Setup::new(&origin.url()).env("LARDER_CACHE__MEMORY", "8MiB");
     let larder = setup.start_with_disk();
     larder.get("/large").expect(200);
@@ -36,9 +50,25 @@ fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
         larder.on_disk() >= 2 && larder.metrics().count("larder_disk_pending_bytes", &[]) == 0
     });
     assert!(larder.get("/large").was_hit());
-    assert!(damage(&setup.cache_dir()) > 1000);
-    // Perhaps before its head could be sent.
-    assert!(!larder.get("/large").is_whole());
+    assert!(damage(&setup.cache_dir(), from) > 1000);
+    (origin, setup, larder, body)
+}
+
+#[test]
+fn what_is_gone_from_its_first_byte_on_is_a_miss() {
+    let (origin, _setup, larder, body) = damaged_from(0, UNVALIDATED);
+    for hit in [false, true] {
+        let answer = larder.get("/large").expect(200);
+        assert_eq!(answer.was_hit(), hit);
+        assert!(answer.is_whole() && answer.body == body, "hit: {hit}");
+    }
+    assert_eq!(origin.count_of("/large"), 2);
+}
+
+#[test]
+fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
+    let (origin, _setup, larder, body) = damaged_from(3 << 19, UNVALIDATED);
+    assert!(!larder.get("/large").expect(200).is_whole());
     assert_eq!(origin.count_of("/large"), 1);
     for hit in [false, true] {
         let answer = larder.get("/large").expect(200);
@@ -48,20 +78,36 @@ fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
     assert_eq!(origin.count_of("/large"), 2);
 }
 
-/// Flips a byte in every KiB of each large file below `dir`; answers how many bytes.
-fn damage(dir: &std::path::Path) -> usize {
+#[test]
+fn segments_that_are_gone_are_fetched_again_where_a_strong_validator_tells_that_they_fit() {
+    let (origin, _setup, larder, body) = damaged_from(3 << 19, STORED);
+    let answer = larder.get("/large").expect(200);
+    assert!(answer.is_whole() && answer.body == body);
+    let asked = origin.last();
+    assert_eq!(asked.header("if-range"), Some("\"1\""));
+    assert!(asked.header("range").is_some_and(|range| range.starts_with("bytes=")));
+    eventually("what came again is stored", SOON, || {
+        let before = origin.count_of("/large");
+        let answer = larder.get("/large").expect(200);
+        assert!(answer.was_hit() && answer.is_whole() && answer.body == body);
+        origin.count_of("/large") == before
+    });
+}
+
+/// Flips a byte in every KiB of each large file below `dir`, `from` there on; answers how many.
+fn damage(dir: &std::path::Path, from: usize) -> usize {
     let mut flipped = 0;
     for entry in fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            flipped += damage(&path);
+            flipped += damage(&path, from);
             continue;
         }
         let mut bytes = fs::read(&path).expect("readable");
         if bytes.len() < 1 << 20 {
             continue;
         }
-        for at in (512..bytes.len().min(8 << 20)).step_by(1024) {
+        for at in (from + 512..bytes.len().min(8 << 20)).step_by(1024) {
             bytes[at] ^= 0x55;
             flipped += 1;
         }
