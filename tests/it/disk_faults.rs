@@ -142,7 +142,7 @@ fn a_second_process_on_the_same_directory_runs_from_memory_and_says_so() {
     let dir = setup.cache_dir().display().to_string();
     let second = other.env("LARDER_CACHE__DIR", &dir).start();
     eventually("disk=off", SOON, || second.admin_get("/readyz").text().contains("disk=off"));
-    assert!(second.events().contains("cache"), "{}", second.events());
+    eventually("it says so", SOON, || second.events().contains("cache"));
     second.get("/").expect(200);
     assert!(second.get("/").was_hit());
     drop(second);
@@ -210,7 +210,7 @@ fn a_full_disk_fails_no_request_and_is_used_again_when_there_is_room() {
     });
     assert!(larder.admin_get("/readyz").text().contains("disk=off"));
     assert!(larder.metrics().count("larder_disk_errors_total", &[("op", "write")]) > 0);
-    assert!(larder.events().contains("No space"), "{}", larder.events());
+    eventually("it says so", SOON, || larder.events().contains("No space"));
     assert!(larder.ask(&Ask::post("/", "x")).status == 200, "what is not cached at all");
     mount.remount("remount,size=128m");
     eventually("the disk to be used again", SOON * 2, || alert() == 0);
