@@ -33,6 +33,7 @@ use larder::semantics::key::{self, Scheme};
 use larder::semantics::policy::{ClientDirectives, Policy};
 use larder::semantics::request::Asked;
 use larder::semantics::reuse::reuse;
+use larder::semantics::route::overrides::Overrides;
 use larder::semantics::stored::Stored;
 use larder::semantics::time::Timestamp;
 use larder::semantics::unkeyed::Unkeyed;
@@ -193,6 +194,7 @@ fn policy() -> Policy {
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
         targeted: Vec::new(),
+        route: Overrides::NONE,
     }
 }
 

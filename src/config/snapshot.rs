@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::semantics::coding::Coding;
+use crate::semantics::route::overrides::Overrides;
 
 /// One validated configuration. A request uses one of these from its beginning to its end.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,6 +146,8 @@ pub struct Cache {
     pub allow_unkeyed: Vec<HeaderName>,
     /// Response fields that outrank Cache-Control here, in their order (RFC 9213). Live.
     pub targeted: Vec<HeaderName>,
+    /// What the route of this configuration says against the origin; nothing outside of routes.
+    pub route: Overrides,
     /// How long a fill waits for the disk writer before the object stays in memory only. Live.
     pub store_wait: Duration,
     /// Variants of one primary key at most. Live.

@@ -63,6 +63,7 @@ impl View {
                 snapshot::ClientDirectives::Ignore => ClientDirectives::Ignore,
             },
             targeted: cache.targeted.clone(),
+            route: cache.route.clone(),
         };
         let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);
         Arc::new(Self { snapshot, policy, unkeyed })

@@ -141,6 +141,11 @@ impl ResponseDirectives {
         directives
     }
 
+    /// As if nothing had been said against storing it, for others or at all.
+    pub fn allow_storing(&mut self) {
+        (self.private, self.no_store, self.no_cache, self.must_understand) = Default::default();
+    }
+
     /// Never to be served stale by this cache (RFC 9111 §4.2.4); s-maxage implies
     /// proxy-revalidate (§5.2.2.10).
     pub fn forbids_stale(&self) -> bool {

@@ -105,7 +105,7 @@ fn has_scheme(reference: &str) -> bool {
 }
 
 /// RFC 3986 §5.2.4.
-fn without_dots(path: &str) -> String {
+pub(super) fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut ends_with_slash = true;
     for segment in path.split('/').skip(1) {

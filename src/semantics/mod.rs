@@ -5,6 +5,7 @@
 //! - [`key`]: the bytes that name a stored response; [`vary`]: its selecting header fields;
 //!   [`language`]: what else fits Accept-Language; [`search`]: what of a query does not count.
 //! - [`cache_control`]: directives of both sides, parsed; [`targeted`]: fields that outrank them.
+//! - [`route`]: which rule it meets.
 //!
 //! What may be done with a response:
 //! - [`guard`]: is it a danger to others? [`unkeyed`]: what is dropped from requests before.
@@ -48,6 +49,7 @@ pub mod policy;
 pub mod range;
 pub mod request;
 pub mod reuse;
+pub mod route;
 pub mod search;
 pub mod spans;
 pub mod storable;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::route::overrides::Overrides;
+
 /// What the user decided, where the RFCs leave a choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -23,6 +25,8 @@ pub struct Policy {
     /// Fields that speak to this cache: the first that is there and says something outranks
     /// Cache-Control and Expires (RFC 9213).
     pub targeted: Vec<HeaderName>,
+    /// What the route says against the origin.
+    pub route: Overrides,
 }
 
 /// What the directives of a request's Cache-Control may do.

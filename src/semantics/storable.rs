@@ -169,15 +169,25 @@ fn judge(
     response_time: Timestamp,
 ) -> Result<Stored, NoStore> {
     let date = freshness::date(headers, response_time);
-    let said = Said::of(headers, &policy.targeted, date);
+    let mut said = Said::of(headers, &policy.targeted, date);
+    if policy.route.force {
+        said.directives.allow_storing();
+    }
     let directives = &said.directives;
     refuse(asked, status, headers, directives, policy)?;
     let mut stored = facts(status, headers, &said, request_time, response_time);
     if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
         stored.lifetime = lifetime;
-    } else {
+    } else if policy.route.lifetime(status).is_none() {
         guess(&mut stored, asked, headers, directives, policy)?;
+    } else if !policy.route.force {
+        // The origin has not said that it is for all: as careful as with a guess.
+        if asked.has_cookie || asked.authorised {
+            return Err(NoStore::Cookie);
+        }
+        stored.heuristic = true;
     }
+    policy.route.apply(&mut stored);
     if directives.no_cache {
         stored.lifetime = Duration::ZERO;
     }

@@ -112,6 +112,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::policy::ClientDirectives;
+    use super::super::route::overrides::Overrides;
     use super::*;
 
     pub(in super::super) const POLICY: Policy = Policy {
@@ -121,6 +122,7 @@ pub(super) mod tests {
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
         targeted: Vec::new(),
+        route: Overrides::NONE,
     };
 
     /// Stored at second 1,000,000, fresh for a minute.

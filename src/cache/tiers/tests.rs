@@ -48,6 +48,7 @@ fn entry(tiers: &Tiers, body: StoredBody, id: u8) -> Entry {
         share_set_cookie: false,
         client_directives: ClientDirectives::Limit,
         targeted: Vec::new(),
+        route: crate::semantics::route::overrides::Overrides::NONE,
     };
     let asked = Asked::of(&http::Method::GET, &HeaderMap::new(), false);
     let stored = storable::storable(&asked, 200, &fields, &policy, now, now).unwrap();

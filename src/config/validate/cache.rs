@@ -9,6 +9,7 @@ use crate::config::machine::Machine;
 use crate::config::snapshot::{Cache, ClientDirectives};
 use crate::config::validate::{ANY_WAIT, Check, DAY, GIB, KIB, MIB, MINUTE, SECOND, value};
 use crate::config::value::{MemorySize, Size, UnkeyedNames, show_bytes};
+use crate::semantics::route::overrides::Overrides;
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
@@ -98,6 +99,7 @@ impl Check<'_> {
             drop_unkeyed: value(given.drop_unkeyed.as_ref(), UnkeyedNames::default()).0,
             allow_unkeyed: value(given.allow_unkeyed.as_ref(), UnkeyedNames::default()).0,
             targeted: value(given.targeted.as_ref(), vec![CDN_CACHE_CONTROL]),
+            route: Overrides::NONE,
             store_wait: self.wait(
                 "cache.store_wait",
                 given.store_wait.as_ref(),

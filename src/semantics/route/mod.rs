@@ -1,0 +1,11 @@
+//! Rules by route: which one a request meets, and what it changes. Plain values; `config::route`
+//! makes them of what the user writes.
+//!
+//! - [`pattern`]: hosts, paths and header fields that a rule is for.
+//! - [`matcher`]: all that one rule asks for; [`index`]: the first of many that a request meets.
+//! - [`overrides`]: what a rule changes of storing and freshness.
+
+pub mod index;
+pub mod matcher;
+pub mod overrides;
+pub mod pattern;
