@@ -170,12 +170,54 @@ const SEARCH: &[u8] = b"\0n";
 /// Whether a key is an alias by No-Vary-Search, or a variant of one.
 pub fn is_search_alias(key: &[u8]) -> bool {
     let rest = key.get(url_part(key).len()..).unwrap_or_default();
-    match rest.strip_prefix(b"\0h") {
-        // A Host holds no NUL.
-        Some(host) => memchr::memchr(0, host).and_then(|end| host.get(end..)),
-        None => Some(rest),
+    // Neither a Host nor what a route adds holds a NUL.
+    let behind = |rest: &'_ [u8], mark: &[u8]| match rest.strip_prefix(mark) {
+        Some(part) => memchr::memchr(0, part).map_or(rest.len(), |end| mark.len() + end),
+        None => 0,
+    };
+    let rest = rest.get(behind(rest, b"\0h")..).unwrap_or_default();
+    let rest = rest.get(behind(rest, ADDED)..).unwrap_or_default();
+    rest.starts_with(SEARCH)
+}
+
+/// What marks the part that a route adds.
+const ADDED: &[u8] = b"\0k";
+
+/// Something that a route adds to a primary key.
+#[derive(Debug, Clone, Copy)]
+pub enum Added<'a> {
+    /// Its own name, where the URL alone does not tell which route a request meets.
+    Route(&'a str),
+    /// A header field with its lines.
+    Header(&'a HeaderName, &'a HeaderMap),
+    /// A cookie with its value; `None`: it was not sent.
+    Cookie(&'a str, Option<&'a str>),
+}
+
+/// Appends what a route adds to the primary key of a URL: behind the URL and its Host, before all
+/// else. Control characters tell the parts apart, which neither names nor values hold.
+pub fn add<'a>(parts: impl IntoIterator<Item = Added<'a>>, key: &mut Vec<u8>) {
+    for (nth, part) in parts.into_iter().enumerate() {
+        key.extend_from_slice(if nth == 0 { ADDED } else { b"" });
+        let (kind, name) = match part {
+            Added::Route(name) => (b'r', name),
+            Added::Header(name, _) => (b'h', name.as_str()),
+            Added::Cookie(name, _) => (b'c', name),
+        };
+        key.extend_from_slice(&[1, kind]);
+        key.extend_from_slice(name.as_bytes());
+        let mut put = |value: &[u8]| {
+            key.push(2);
+            key.extend_from_slice(value);
+        };
+        match part {
+            Added::Route(_) | Added::Cookie(_, None) => {}
+            Added::Cookie(_, Some(value)) => put(value.as_bytes()),
+            Added::Header(name, headers) => {
+                headers.get_all(name).iter().for_each(|line| put(line.as_bytes()));
+            }
+        }
     }
-    .is_some_and(|rest| rest.starts_with(SEARCH))
 }
 
 /// The name of a cache group on the origin of `key` (RFC 9875), which is no URL's.
@@ -278,6 +320,37 @@ mod tests {
         let primary = key(Http, "a.org", "/p?a?b", Some("b.org"));
         assert_eq!(split_query(&primary), (b"http://a.org/p\0hb.org".to_vec(), &b"a?b"[..]));
         assert_eq!(split_query(b"http://a.org/p"), (b"http://a.org/p".to_vec(), &b""[..]));
+    }
+
+    #[test]
+    fn what_routes_add_is_told_apart() {
+        let map = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            lines.iter().for_each(|line| {
+                headers.append("a", HeaderValue::from_static(line));
+            });
+            headers
+        };
+        let name = HeaderName::from_static("a");
+        let rows = [
+            vec![],
+            vec![Added::Route("a")],
+            vec![Added::Cookie("a", None)],
+            vec![Added::Cookie("a", Some(""))],
+            vec![Added::Cookie("a", Some("b"))],
+            vec![Added::Route("a"), Added::Cookie("a", Some("b"))],
+        ];
+        let headers = [map(&[]), map(&[""]), map(&["x"]), map(&["x", "y"]), map(&["xy"])];
+        let of_headers = headers.iter().map(|headers| vec![Added::Header(&name, headers)]);
+        let mut seen = std::collections::HashSet::new();
+        for parts in rows.into_iter().chain(of_headers) {
+            let mut key = key(Http, "a.org", "/p", Some("b.org"));
+            add(parts.iter().copied(), &mut key);
+            assert_eq!(url_part(&key), b"http://a.org/p");
+            let alias = search_alias(&key, b"", 7);
+            assert!(is_search_alias(&alias) && !is_search_alias(&key), "{parts:?}");
+            assert!(seen.insert(key), "{parts:?}");
+        }
     }
 
     #[test]

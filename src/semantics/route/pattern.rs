@@ -51,6 +51,11 @@ impl Glob {
         left.ends_with(last.as_bytes())
     }
 
+    /// What the star at the end of a mere beginning stands for in `text`.
+    pub fn rest<'t>(&self, text: &'t str) -> Option<&'t str> {
+        text.strip_prefix(self.prefix()).filter(|_| self.is_prefix())
+    }
+
     /// Every text that `other` matches is matched, as far as that can be told simply.
     pub fn covers(&self, other: &Self) -> bool {
         self == other
