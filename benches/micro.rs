@@ -248,7 +248,7 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
     strip_hop_by_hop(&mut head.headers);
     Ok(Ask {
         query: None,
-        view: View::of(loaded.snapshot),
+        view: View::of(loaded.snapshot, &Metrics::new(1)),
         conn: Arc::new(Conn::new(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), false)),
         asked: Asked::of(&head.method, &head.headers, false),
         head,
@@ -259,5 +259,6 @@ fn ask() -> Result<Ask, Box<dyn Error>> {
         dropped: false,
         accepted: OnceLock::new(),
         expects: None,
+        past_cache: None,
     })
 }

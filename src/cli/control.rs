@@ -107,11 +107,7 @@ impl Control for Office {
         let live = self.live.clone();
         Box::pin(async move {
             match tokio::task::spawn_blocking(move || live.reload()).await {
-                Ok(Ok(diff)) => Ok(ReloadAnswer {
-                    changed: (diff.changes.iter())
-                        .map(|one| format!("{}: {} -> {}", one.key, one.old, one.new))
-                        .collect(),
-                }),
+                Ok(Ok(diff)) => Ok(ReloadAnswer { changed: diff.lines() }),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("the reload did not come to an end".to_owned()),
             }

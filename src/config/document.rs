@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::file::{File, SECTIONS, Section};
+use crate::config::file::{File, SECTIONS, Section, Upstream};
 use crate::config::load::Reader;
 use crate::config::mistake::{Place, SourceText, nearest};
 use crate::config::value::Raw;
 
 /// Tables that the design names and a later version brings.
-const LATER: [&str; 2] = ["redis", "route"];
+const LATER: [&str; 1] = ["redis"];
 
 impl Reader<'_> {
     pub(super) fn file(&mut self, source: &SourceText, written: &mut File) {
@@ -36,6 +36,7 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             match (name, value.get_ref()) {
                 ("upstream", value_of) => self.upstream(source, value_of, value, written),
+                ("route", _) => self.routes(source, value, written),
                 (name, DeValue::Table(table)) if SECTIONS.contains(&name) && !name.is_empty() => {
                     self.table(source, name, table, written);
                 }
@@ -43,12 +44,13 @@ impl Reader<'_> {
                     let what = format!("`{name}` is a table: write [{name}] on a line of its own");
                     self.mistakes.push(source.mistake(key.span(), what));
                 }
-                _ => self.key(source, "", key, value, written),
+                _ => self.key(source, &mut written.top, "", key, value),
             }
         }
     }
 
-    /// `upstream = "…"`, or one `[[upstream]]`.
+    /// `upstream = "…"`, or `[[upstream]]`: the first is the one that is asked where no route says
+    /// otherwise.
     fn upstream(
         &mut self,
         source: &SourceText,
@@ -58,33 +60,34 @@ impl Reader<'_> {
     ) {
         match value_of {
             DeValue::Array(items)
-                if items.len() == 1 && items.iter().all(|i| i.get_ref().is_table()) =>
+                if !items.is_empty() && items.iter().all(|i| i.get_ref().is_table()) =>
             {
-                for table in items.iter().filter_map(|item| item.get_ref().as_table()) {
-                    self.table(source, "upstream", table, written);
-                }
                 let elsewhere = self.sources.flags.upstream.is_some()
                     || ["LARDER_UPSTREAM", "LARDER_UPSTREAM__URL"]
                         .iter()
                         .any(|name| self.sources.variable(name).is_some());
-                if !elsewhere && items.iter().all(|item| item.get_ref().get("url").is_none()) {
-                    let span = items.iter().next().map_or(value.span(), Spanned::span);
-                    let what = "[[upstream]] has no `url`; write url = \"http://127.0.0.1:3000\"";
-                    self.mistakes.push(source.mistake(span, what));
+                for (nth, item) in items.iter().enumerate() {
+                    let Some(table) = item.get_ref().as_table() else { continue };
+                    if nth == 0 {
+                        self.table(source, "upstream", table, written);
+                    } else {
+                        let mut further = Upstream::default();
+                        self.keys(source, &mut further, "upstream", table);
+                        written.upstreams.push((source.place(item.span().start), further));
+                    }
+                    if !(nth == 0 && elsewhere) && table.get("url").is_none() {
+                        let what =
+                            "[[upstream]] has no `url`; write url = \"http://127.0.0.1:3000\"";
+                        self.mistakes.push(source.mistake(item.span(), what));
+                    }
                 }
             }
-            DeValue::Array(items) if items.len() > 1 => {
-                let span = items.get(1).map_or(value.span(), Spanned::span);
-                let what = "several [[upstream]] need [[route]], which comes in a later version; \
-                            keep one";
-                self.mistakes.push(source.mistake(span, what));
-            }
             DeValue::Table(_) | DeValue::Array(_) => {
-                let what = "expected upstream = \"http://127.0.0.1:3000\" or one [[upstream]] table \
+                let what = "expected upstream = \"http://127.0.0.1:3000\" or [[upstream]] tables \
                             (with two brackets)";
                 self.mistakes.push(source.mistake(value.span(), what));
             }
-            _ => self.set(source, "upstream", "url", "upstream", value, written),
+            _ => self.set(source, &mut written.upstream, "url", "upstream", value),
         }
     }
 
@@ -95,27 +98,38 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         written: &mut File,
     ) {
-        for (key, value) in table {
-            self.key(source, section, key, value, written);
+        if let Some(into) = written.section_mut(section) {
+            self.keys(source, into, section, table);
         }
     }
 
-    fn key(
+    fn keys(
         &mut self,
         source: &SourceText,
+        into: &mut dyn Section,
+        section: &str,
+        table: &DeTable<'_>,
+    ) {
+        for (key, value) in table {
+            self.key(source, into, section, key, value);
+        }
+    }
+
+    pub(super) fn key(
+        &mut self,
+        source: &SourceText,
+        into: &mut dyn Section,
         section: &str,
         key: &Spanned<Cow<'_, str>>,
         value: &Spanned<DeValue<'_>>,
-        written: &mut File,
     ) {
         let name = key.get_ref().as_ref();
-        let known = written.section(section).map_or(&[][..], Section::keys);
-        if known.contains(&name) {
+        if into.keys().contains(&name) {
             let path =
                 if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-            self.set(source, section, name, &path, value, written);
+            self.set(source, into, name, &path, value);
         } else {
-            let what = unknown_key(section, name, known);
+            let what = unknown_key(section, name, into.keys());
             self.mistakes.push(source.mistake(key.span(), what));
         }
     }
@@ -124,11 +138,10 @@ impl Reader<'_> {
     fn set(
         &mut self,
         source: &SourceText,
-        section: &str,
+        into: &mut dyn Section,
         key: &str,
         path: &str,
         value: &Spanned<DeValue<'_>>,
-        written: &mut File,
     ) {
         let mut expanded = value.get_ref().clone();
         let substituted = match self.expand(&mut expanded) {
@@ -144,8 +157,7 @@ impl Reader<'_> {
             _ => Raw::Toml(&expanded),
         };
         let place = source.place(value.span().start);
-        let Some(table) = written.section_mut(section) else { return };
-        if let Err(what) = table.set(key, &raw, place) {
+        if let Err(what) = into.set(key, &raw, place) {
             self.mistakes.push(source.mistake(value.span(), format!("`{path}`: {what}")));
         }
     }
@@ -179,7 +191,7 @@ fn unknown_key(section: &str, name: &str, known: &[&str]) -> String {
     }
     let scope = match section {
         "" => String::new(),
-        "upstream" => " in [[upstream]]".to_owned(),
+        "upstream" | "route" => format!(" in [[{section}]]"),
         section => format!(" in [{section}]"),
     };
     let tables = SECTIONS.iter().copied().filter(|s| section.is_empty() && !s.is_empty());

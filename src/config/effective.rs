@@ -4,7 +4,8 @@ use std::fmt::{self, Write as _};
 
 use crate::config::load::Loaded;
 use crate::config::mistake::Place;
-use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Snapshot};
+use crate::config::route::tell::{self, RouteChange};
+use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Snapshot, Upstream};
 use crate::config::value::{show_bytes, show_duration};
 
 /// Whether a running Larder takes a new value of a key.
@@ -38,18 +39,8 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("trusted_proxies", list(&snapshot.trusted_proxies), Live),
         ("drain_timeout", text(show_duration(snapshot.drain_timeout)), Live),
         ("debug_headers", snapshot.debug_headers.to_string(), Live),
-        ("upstream.name", text(&upstream.name), Live),
-        ("upstream.url", text(&upstream.url), Live),
-        ("upstream.host", option(upstream.host.as_ref().and_then(|host| host.to_str().ok())), Live),
-        ("upstream.max_connections", upstream.max_connections.to_string(), Live),
-        ("upstream.connect_timeout", text(show_duration(upstream.connect_timeout)), Live),
-        ("upstream.first_byte_timeout", text(show_duration(upstream.first_byte_timeout)), Live),
-        (
-            "upstream.between_bytes_timeout",
-            text(show_duration(upstream.between_bytes_timeout)),
-            Live,
-        ),
-        ("upstream.idle_timeout", text(show_duration(upstream.idle_timeout)), Live),
+    ];
+    let rows = rows.into_iter().chain(upstream_rows(upstream)).chain([
         ("admin.listen", text(admin.listen), Restart),
         ("admin.token", option(admin.token.as_ref().map(|_| HIDDEN)), Live),
         ("admin.hosts", list(&admin.hosts), Live),
@@ -95,14 +86,31 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("limits.idle_timeout", text(show_duration(limits.idle_timeout)), Live),
         ("limits.tunnel_timeout", text(show_duration(limits.tunnel_timeout)), Live),
         ("readyz.require_upstream", snapshot.require_upstream.to_string(), Live),
-    ];
-    rows.into_iter()
-        .map(|(key, value, change)| Entry {
-            key,
-            value: (!value.is_empty()).then_some(value),
-            change,
-        })
-        .collect()
+    ]);
+    rows.map(|(key, value, change)| Entry {
+        key,
+        value: (!value.is_empty()).then_some(value),
+        change,
+    })
+    .collect()
+}
+
+fn upstream_rows(upstream: &Upstream) -> [(&'static str, String, Change); 8] {
+    use Change::Live;
+    [
+        ("upstream.name", text(&upstream.name), Live),
+        ("upstream.url", text(&upstream.url), Live),
+        ("upstream.host", option(upstream.host.as_ref().and_then(|host| host.to_str().ok())), Live),
+        ("upstream.max_connections", upstream.max_connections.to_string(), Live),
+        ("upstream.connect_timeout", text(show_duration(upstream.connect_timeout)), Live),
+        ("upstream.first_byte_timeout", text(show_duration(upstream.first_byte_timeout)), Live),
+        (
+            "upstream.between_bytes_timeout",
+            text(show_duration(upstream.between_bytes_timeout)),
+            Live,
+        ),
+        ("upstream.idle_timeout", text(show_duration(upstream.idle_timeout)), Live),
+    ]
 }
 
 const HIDDEN: &str = "[secret]";
@@ -178,6 +186,10 @@ pub struct Changed {
 pub struct Diff {
     /// Key by key, in the order of the reference.
     pub changes: Vec<Changed>,
+    /// What became of the rules.
+    pub routes: Vec<RouteChange>,
+    /// Those of `[[upstream]]` beside the first that are new, gone or different, by name.
+    pub upstreams: Vec<String>,
 }
 
 impl Diff {
@@ -195,7 +207,28 @@ impl Diff {
                 change,
             })
         });
-        Self { changes: changes.collect() }
+        let lacking = |these: &Snapshot, those: &Snapshot| -> Vec<String> {
+            let lacks = these.upstreams.iter().filter(|one| !those.upstreams.contains(one));
+            lacks.map(|one| one.name.clone()).collect()
+        };
+        let mut upstreams = [lacking(old, new), lacking(new, old)].concat();
+        upstreams.sort();
+        upstreams.dedup();
+        let routes = tell::changes(&old.routes, &new.routes);
+        Self { changes: changes.collect(), routes, upstreams }
+    }
+
+    /// A line for each change.
+    pub fn lines(&self) -> Vec<String> {
+        let keys =
+            self.changes.iter().map(|one| format!("{}: {} -> {}", one.key, one.old, one.new));
+        let upstreams = self.upstreams.iter().map(|name| format!("upstream {name}: changed"));
+        keys.chain(upstreams).chain(self.routes.iter().map(ToString::to_string)).collect()
+    }
+
+    /// Nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.routes.is_empty() && self.upstreams.is_empty()
     }
 
     /// Those that a running Larder cannot take.
@@ -206,14 +239,10 @@ impl Diff {
 
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.changes.is_empty() {
+        if self.is_empty() {
             return f.write_str("nothing changed");
         }
-        for (index, Changed { key, old, new, .. }) in self.changes.iter().enumerate() {
-            let separator = if index > 0 { "; " } else { "" };
-            write!(f, "{separator}{key}: {old} -> {new}")?;
-        }
-        Ok(())
+        f.write_str(&self.lines().join("; "))
     }
 }
 
@@ -247,6 +276,14 @@ pub fn render(loaded: &Loaded) -> String {
             None => writeln!(rendered, "{line}"),
         };
     }
+    for upstream in &loaded.snapshot.upstreams {
+        rendered.push_str("\n[[upstream]]\n");
+        for (key, value, _) in upstream_rows(upstream).into_iter().filter(|row| !row.1.is_empty()) {
+            let key = key.trim_start_matches("upstream.");
+            let _ = writeln!(rendered, "{key} = {value}");
+        }
+    }
+    rendered.push_str(&tell::render(&loaded.snapshot.routes));
     rendered
 }
 

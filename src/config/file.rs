@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::mistake::Place;
+use crate::config::route::written::Route;
 use crate::config::snapshot::{AccessTarget, ClientDirectives, LogFormat, Secret};
 use crate::config::value::{
     Amount, EventLevel, Listen, MemorySize, Name, Networks, OriginUrl, Raw, Setting, Size,
@@ -66,6 +67,8 @@ macro_rules! section {
         }
     };
 }
+
+pub(super) use section;
 
 section! {
     /// The keys at the top of the file.
@@ -245,6 +248,10 @@ pub struct File {
     pub top: Top,
     /// `upstream` or `[[upstream]]`.
     pub upstream: Upstream,
+    /// Further `[[upstream]]`, each with where it begins.
+    pub upstreams: Vec<(Place, Upstream)>,
+    /// `[[route]]`, in their order.
+    pub routes: Vec<Route>,
     /// `[admin]`.
     pub admin: Admin,
     /// `[cache]`.

@@ -217,7 +217,7 @@ impl Live {
                 for warning in &loaded.warnings {
                     tracing::warn!("{warning}");
                 }
-                if diff.changes.is_empty() {
+                if diff.is_empty() {
                     tracing::info!("configuration read again: nothing changed");
                 } else {
                     tracing::info!("configuration reloaded: {diff}");
@@ -540,7 +540,7 @@ mod tests {
         fs::write(&running.file, text("2h")).unwrap();
         // The watcher may have been first: then there is nothing left to change.
         let diff = running.live.reload().unwrap();
-        if !diff.changes.is_empty() {
+        if !diff.is_empty() {
             assert_eq!(diff.to_string(), "cache.keep_stale: \"1h\" -> \"2h\"");
         }
         assert!(changes.has_changed().unwrap());

@@ -242,6 +242,8 @@ pub fn variable_name(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::file::Section;
+    use crate::config::route::written::Keys;
     use crate::config::snapshot::{AccessTarget, Address};
     use std::time::Duration;
 
@@ -452,9 +454,14 @@ mod tests {
         assert_eq!(upstream.host.as_ref().unwrap(), "app.example.org");
         for (case, text, want) in [
             (
-                "two",
+                "two, one without a name",
                 "[[upstream]]\nurl = \"http://a\"\n[[upstream]]\nurl = \"http://b\"\n",
-                "config.toml:3:1: several [[upstream]] need [[route]], which comes in a later version; keep one",
+                "config.toml:3:1: one of several [[upstream]] needs a `name`, by which routes say it",
+            ),
+            (
+                "two of one name",
+                "[[upstream]]\nurl = \"http://a\"\n[[upstream]]\nurl = \"http://b\"\nname = \"default\"\n",
+                "config.toml:3:1: two [[upstream]] have the name \"default\"",
             ),
             (
                 "no url",
@@ -464,7 +471,7 @@ mod tests {
             (
                 "one bracket",
                 "[upstream]\nurl = \"http://a\"\n",
-                "config.toml:1:1: expected upstream = \"http://127.0.0.1:3000\" or one [[upstream]] table (with two brackets)",
+                "config.toml:1:1: expected upstream = \"http://127.0.0.1:3000\" or [[upstream]] tables (with two brackets)",
             ),
             (
                 "misspelt",
@@ -484,6 +491,97 @@ mod tests {
         ] {
             assert_eq!(mistakes(text, &[]), [want], "{case}");
         }
+    }
+
+    #[test]
+    fn mistakes_in_rules_have_their_lines() {
+        for (case, text, want) in [
+            (
+                "misspelt",
+                "[[route]]\ntll = \"1h\"\n",
+                "config.toml:3:1: unknown key `tll` in [[route]], did you mean `ttl`?",
+            ),
+            (
+                "one bracket",
+                "[route]\nttl = \"1h\"\n",
+                "config.toml:2:1: rules are tables: write [[route]] (with two brackets) on a line of its own",
+            ),
+            (
+                "a host with a path",
+                "[[route]]\nhost = \"a.org/x\"\n",
+                "config.toml:3:8: `route.host`: expected hosts such as \"example.org\" or \"*.example.org\", found \"a.org/x\" in it",
+            ),
+            (
+                "a path with a query",
+                "[[route]]\npath = [\"/a\", \"/a?b\"]\n",
+                "config.toml:3:8: `route.path`: expected paths such as \"/about\", \"/api/*\" or \"*.css\", found \"/a?b\" in it",
+            ),
+            (
+                "no duration",
+                "[[route]]\nttl = 5\n",
+                "config.toml:3:7: `route.ttl`: expected a duration such as \"250ms\", \"30s\" or \"1h\", found 5; a number needs its unit: \"5s\"?",
+            ),
+            (
+                "no status",
+                "[[route]]\nstatus_ttl = [\"40: 1s\"]\n",
+                "config.toml:3:14: `route.status_ttl`: expected status codes with a duration such as \"404: 10s\" or \"5xx: 1s\", found \"40: 1s\" in it",
+            ),
+            (
+                "two of a name",
+                "[[route]]\nname = \"a\"\nttl = \"1s\"\npath = \"/x\"\n[[route]]\nname = \"a\"\nttl = \"1s\"\n",
+                "config.toml:7:8: route `a`: that is the name of the one at config.toml:3:8, too; choose another",
+            ),
+            (
+                "the name of no rule",
+                "[[route]]\nname = \"default\"\nttl = \"1s\"\n",
+                "config.toml:3:8: route `default`: that is what requests without a route are called; choose another",
+            ),
+            (
+                "for how long",
+                "[[route]]\ncache = \"force\"\n",
+                "config.toml:3:9: `route.cache` is \"force\", and nothing says for how long; add ttl = \"…\"",
+            ),
+            (
+                "no such upstream",
+                "[[route]]\nupstream = \"b\"\n",
+                "config.toml:3:12: `route.upstream`: there is no [[upstream]] of the name \"b\"; known are default",
+            ),
+            (
+                "a redirect to anywhere",
+                "[[route]]\nredirect = \"{uri}\"\n",
+                "config.toml:3:12: `route.redirect`: expected a URL such as \"https://example.org{uri}\" or a path such as \"/new/{rest}\", whose host no client can choose",
+            ),
+            (
+                "no rest",
+                "[[route]]\npath = \"/a\"\nrewrite = \"/b/{rest}\"\n",
+                "config.toml:4:11: `route.rewrite`: {rest} needs a path that ends in its only star",
+            ),
+            (
+                "framing",
+                "[[route]]\nset_request_headers = [\"Host: a\"]\n",
+                "config.toml:3:23: `route.set_request_headers`: host is Larder's own to write; [[upstream]] has a key `host`",
+            ),
+            (
+                "half an answer",
+                "[[route]]\nanswer_body = \"x\"\n",
+                "config.toml:3:15: an answer needs its status: answer = 200",
+            ),
+        ] {
+            assert_eq!(mistakes(&format!("{UPSTREAM}{text}"), &[]), [want], "{case}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_never_matches_is_warned_of() {
+        let text = "[[route]]\nname = \"all\"\npath = \"/a/*\"\nttl = \"1h\"\n[[route]]\nname = \"css\"\npath = \"/a/*.css\"\nttl = \"1h\"\n[[route]]\npath = \"/b\"\n";
+        let warnings = load_text(&format!("{UPSTREAM}{text}"), &[]).unwrap().warnings;
+        assert_eq!(
+            warnings,
+            [
+                "route `css` (config.toml:6:1) never matches: `all` before it is for all of its requests",
+                "route `route-3` (config.toml:10:1) changes nothing",
+            ]
+        );
     }
 
     #[test]
@@ -559,6 +657,30 @@ mod tests {
         assert!(mistakes(&text, &[])[0].contains("printable ASCII"));
     }
 
+    /// The examples of rules in the reference hold as they stand, all together.
+    #[test]
+    fn the_rules_of_the_reference_load() {
+        let reference = include_str!("../../config.toml");
+        let (_, rules) = reference.split_once("# Rules by route.").unwrap();
+        let mut text = UPSTREAM.replace("upstream =", "[[upstream]]\nurl =");
+        text.push_str("[[upstream]]\nname = \"blog\"\nurl = \"http://127.0.0.1:3001\"\n");
+        let mut begun = false;
+        for line in rules.lines() {
+            let Some(line) = line.strip_prefix("# ") else { continue };
+            begun |= line == "[[route]]";
+            let is_setting = line.split(" = ").next().is_some_and(|key| {
+                line.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            });
+            if line == "[[route]]" || (begun && is_setting) {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        let loaded = load_text(&text, &[]).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert!(loaded.snapshot.routes.rules.len() > 5, "{text}");
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+
     #[test]
     fn the_reference_loads_as_it_stands_and_names_every_key_with_its_default() {
         let reference = include_str!("../../config.toml");
@@ -587,13 +709,14 @@ mod tests {
                 named.push(if path == "upstream" { "upstream.url".to_owned() } else { path });
                 // These have no default to repeat.
                 let unset = ["token", "token_file", "host"].contains(&key);
-                if section != "upstream" && !unset {
+                if section != "upstream" && section != "route" && !unset {
                     taken_in.push_str(setting);
                     taken_in.push('\n');
                 }
             }
         }
-        for path in File::paths() {
+        let of_routes = Keys::default().keys().iter().map(|key| format!("route.{key}"));
+        for path in File::paths().into_iter().chain(of_routes) {
             assert!(named.contains(&path), "config.toml does not name `{path}`");
         }
         let taken_in = load_text(&taken_in, &[]).unwrap_or_else(|e| panic!("{e}"));

@@ -10,6 +10,7 @@
 //! - [`validate`]: bounds, defaults and what follows from the machine.
 //! - [`snapshot`]: the result: immutable, what the rest of the house reads.
 //! - [`effective`]: a snapshot as a list of keys, for `larder check` and for diffs.
+//! - [`route`]: rules by host, path, method and header field.
 //! - [`live`]: the running configuration and its reloads.
 //! - [`mistake`]: what was wrong, where, and what would be right.
 //!
@@ -24,6 +25,7 @@ pub mod load;
 pub mod machine;
 pub mod memory;
 pub mod mistake;
+pub mod route;
 pub mod snapshot;
 pub mod validate;
 pub mod value;

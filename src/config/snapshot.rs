@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::config::route::Routes;
 use crate::semantics::coding::Coding;
 use crate::semantics::route::overrides::Overrides;
 
@@ -18,6 +19,10 @@ pub struct Snapshot {
     pub listen: SocketAddr,
     /// The origin behind Larder. Change: live.
     pub upstream: Arc<Upstream>,
+    /// Further origins, which routes name. Change: live.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Rules by route; none in the configuration of a route. Change: live.
+    pub routes: Arc<Routes>,
     /// Worker threads; never 0 here. Change: restart.
     pub workers: usize,
     /// Peers whose X-Forwarded-* fields count. Unix sockets always do. Change: live.

@@ -81,16 +81,19 @@ fn requests(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
         for (m, method) in METHODS.iter().enumerate() {
             for (c, class) in CLASSES.iter().enumerate() {
                 for (o, outcome) in Outcome::ALL.iter().enumerate() {
-                    let count = totals.requests(m, c, o);
-                    // Of 300 series a few are ever used; the usual ones are there from the start.
-                    if count > 0 || (*method == "GET" && *class == "2xx") {
-                        let labels = [
-                            ("route", "default"),
-                            ("method", *method),
-                            ("status", *class),
-                            ("cache", outcome.as_str()),
-                        ];
-                        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+                    for (route, count) in totals.by_route(m, c, o) {
+                        // Of 300 series a few are ever used; the usual ones are there from the
+                        // start.
+                        let usual = route == "default" && *method == "GET" && *class == "2xx";
+                        if count > 0 || usual {
+                            let labels = [
+                                ("route", route),
+                                ("method", *method),
+                                ("status", *class),
+                                ("cache", outcome.as_str()),
+                            ];
+                            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+                        }
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //! here knows who counts.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
@@ -14,7 +14,7 @@ pub use crate::observe::counts::{
 use crate::observe::histogram::{Counted, LOOKUP_BOUNDS, REQUEST_BOUNDS};
 use crate::observe::record::Record;
 use crate::observe::shard::{
-    CLASSES, METHODS, ORIGIN_CLASSES, Shard, class_index, method_index, series_index,
+    CLASSES, MAX_ROUTES, METHODS, ORIGIN_CLASSES, Shard, class_index, method_index, series_index,
 };
 use crate::semantics::decision::Outcome;
 
@@ -38,6 +38,8 @@ pub struct Metrics {
     /// Events dropped because nobody read standard error, or it could not be written.
     pub events_dropped: Count,
     alerts: [Level; Alert::ALL.len()],
+    /// Names of routes; the first has the number 1.
+    routes: RwLock<Vec<Arc<str>>>,
     /// One a worker; empty only in `Metrics::default()`, which then counts no requests.
     shards: Box<[Shard]>,
     tiers: RwLock<Vec<(&'static str, Arc<dyn TierView>)>>,
@@ -69,7 +71,7 @@ impl Metrics {
         let outcome = record.decision.outcome as usize;
         let method = method_index(&record.method);
         let series = series_index(method, class_index(record.status), outcome);
-        if let Some(count) = shard.requests.get(series) {
+        if let Some(count) = shard.requests_of(record.route).get(series) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(durations) = shard.durations.get(outcome) {
@@ -79,6 +81,21 @@ impl Metrics {
             shard.bytes_in.fetch_add(record.bytes_in, Ordering::Relaxed);
         }
         shard.bytes_out.fetch_add(record.bytes_out, Ordering::Relaxed);
+    }
+
+    /// The number by which requests of the route `name` are counted ([`Record::route`]). A name
+    /// keeps its number; beyond 1,023 of them all are counted as `other`.
+    pub fn route(&self, name: &str) -> u16 {
+        let mut routes = self.routes.write();
+        let known = routes.iter().position(|known| **known == *name);
+        let at = known.unwrap_or_else(|| {
+            if routes.len() < MAX_ROUTES {
+                let last = routes.len() + 1 == MAX_ROUTES;
+                routes.push(if last { "other".into() } else { name.into() });
+            }
+            routes.len() - 1
+        });
+        u16::try_from(at + 1).unwrap_or(0)
     }
 
     /// Counts one lookup in the cache that took `ns` nanoseconds.
@@ -155,10 +172,15 @@ impl Metrics {
     /// different moments where requests go on meanwhile.
     pub fn totals(&self) -> Totals {
         let series = METHODS.len() * CLASSES.len() * Outcome::ALL.len();
-        let mut totals = Totals { requests: vec![0; series], ..Totals::default() };
+        let routes =
+            self.routes.read().iter().map(|name| (name.clone(), vec![0; series])).collect();
+        let mut totals = Totals { requests: vec![0; series], routes, ..Totals::default() };
         for shard in &self.shards {
-            for (total, count) in totals.requests.iter_mut().zip(&shard.requests) {
-                *total += count.load(Ordering::Relaxed);
+            add(&mut totals.requests, &shard.requests);
+            for (total, own) in totals.routes.iter_mut().zip(&shard.routes) {
+                if let Some(counted) = own.get() {
+                    add(&mut total.1, counted.as_ref());
+                }
             }
             for (total, cells) in totals.durations.iter_mut().zip(&shard.durations) {
                 cells.add_to(total);
@@ -178,7 +200,10 @@ impl Metrics {
 /// The sums over all workers.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
+    /// Of requests that met no route.
     requests: Vec<u64>,
+    /// Of those that did, by its name.
+    routes: Vec<(Arc<str>, Vec<u64>)>,
     /// Request durations, by [`Outcome`].
     pub durations: [Counted; Outcome::ALL.len()],
     /// Lookup durations.
@@ -193,10 +218,30 @@ pub struct Totals {
     pub bytes_out: u64,
 }
 
+fn add(totals: &mut [u64], counted: &[AtomicU64]) {
+    for (total, count) in totals.iter_mut().zip(counted) {
+        *total += count.load(Ordering::Relaxed);
+    }
+}
+
 impl Totals {
-    /// Requests of one series: indices into [`METHODS`], [`CLASSES`] and [`Outcome::ALL`].
+    /// Requests of one series, of all routes: indices into [`METHODS`], [`CLASSES`] and
+    /// [`Outcome::ALL`].
     pub fn requests(&self, method: usize, class: usize, outcome: usize) -> u64 {
-        self.requests.get(series_index(method, class, outcome)).copied().unwrap_or(0)
+        self.by_route(method, class, outcome).map(|(_, count)| count).sum()
+    }
+
+    /// The same of each route, those without one first.
+    pub fn by_route(
+        &self,
+        method: usize,
+        class: usize,
+        outcome: usize,
+    ) -> impl Iterator<Item = (&str, u64)> {
+        let at = series_index(method, class, outcome);
+        let of = move |counted: &Vec<u64>| counted.get(at).copied().unwrap_or(0);
+        let routes = self.routes.iter().map(move |(name, counted)| (&**name, of(counted)));
+        std::iter::once(("default", of(&self.requests))).chain(routes)
     }
 
     /// Requests with this outcome, whatever method and status.
@@ -257,6 +302,26 @@ mod tests {
         assert_eq!((totals.bytes_in, totals.bytes_out), (28_000, 52_000));
         assert_eq!(totals.durations[Outcome::Hit as usize].count(), 4000);
         assert_eq!(totals.durations[Outcome::Hit as usize].sum_ns, 4000 * 40_000);
+    }
+
+    #[test]
+    fn each_route_has_its_own_counts_and_names_are_bounded() {
+        let metrics = Metrics::new(2);
+        let (a, b) = (metrics.route("a"), metrics.route("b"));
+        assert_eq!((a, b, metrics.route("a")), (1, 2, 1));
+        for (worker, route) in [(0, 0), (0, a), (1, a), (1, b)] {
+            let hit = Record { route, ..record("GET", 200, Outcome::Hit, (0, 0)) };
+            metrics.record(worker, &hit);
+        }
+        let totals = metrics.totals();
+        let counted: Vec<_> = totals.by_route(0, 1, Outcome::Hit as usize).collect();
+        assert_eq!(counted, [("default", 1), ("a", 2), ("b", 1)]);
+        assert_eq!(totals.by_outcome(Outcome::Hit), 4);
+        let numbers: Vec<u16> = (0..3000).map(|n| metrics.route(&n.to_string())).collect();
+        assert_eq!(numbers.last(), Some(&1024));
+        metrics.record(0, &Record { route: 1024, ..record("GET", 200, Outcome::Hit, (0, 0)) });
+        let totals = metrics.totals();
+        assert_eq!(totals.by_route(0, 1, Outcome::Hit as usize).last(), Some(("other", 1)));
     }
 
     #[test]

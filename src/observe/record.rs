@@ -13,6 +13,8 @@ pub struct Record {
     pub noted: Noted,
     /// Its method.
     pub method: Method,
+    /// The route that it met, by [`super::metrics::Metrics::route`]; 0: none.
+    pub route: u16,
     /// Status code sent to the client.
     pub status: u16,
     /// What was decided.
@@ -39,6 +41,7 @@ impl Record {
         Self {
             noted,
             method,
+            route: 0,
             status: 0,
             decision: Decision::new(Outcome::Error),
             bytes_in: 0,

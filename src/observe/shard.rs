@@ -3,6 +3,7 @@
 //! a few nanoseconds; to a shared one, a hundred.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::Method;
@@ -56,11 +57,20 @@ pub(crate) fn series_index(method: usize, class: usize, outcome: usize) -> usize
     (method * CLASSES.len() + class) * OUTCOMES + outcome
 }
 
+/// Requests by [`series_index`].
+pub(crate) type Requests = [AtomicU64; SERIES];
+
+/// Names of routes that are told apart in the life of a process; further ones share the last.
+pub(crate) const MAX_ROUTES: usize = 1024;
+
 /// One worker's numbers. 128: two lines, for processors that fetch them in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Shard {
-    pub(crate) requests: [AtomicU64; SERIES],
+    /// Of requests that met no route.
+    pub(crate) requests: Requests,
+    /// Of each route's; made when it is first met.
+    pub(crate) routes: Box<[OnceLock<Box<Requests>>]>,
     pub(crate) durations: [Cells; OUTCOMES],
     pub(crate) lookups: Cells,
     pub(crate) origin: [AtomicU64; ORIGIN_CLASSES.len()],
@@ -72,7 +82,8 @@ pub(crate) struct Shard {
 impl Default for Shard {
     fn default() -> Self {
         Self {
-            requests: std::array::from_fn(|_| AtomicU64::new(0)),
+            requests: no_requests(),
+            routes: (0..MAX_ROUTES).map(|_| OnceLock::new()).collect(),
             durations: std::array::from_fn(|_| Cells::default()),
             lookups: Cells::default(),
             origin: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -81,6 +92,18 @@ impl Default for Shard {
             bytes_out: AtomicU64::new(0),
         }
     }
+}
+
+impl Shard {
+    /// The counts of a route by its number; 0: of requests without one.
+    pub(crate) fn requests_of(&self, route: u16) -> &Requests {
+        let own = usize::from(route).checked_sub(1).and_then(|at| self.routes.get(at));
+        own.map_or(&self.requests, |own| own.get_or_init(|| Box::new(no_requests())))
+    }
+}
+
+fn no_requests() -> Requests {
+    std::array::from_fn(|_| AtomicU64::new(0))
 }
 
 const LANES: usize = 16;

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
+use crate::proxy::route;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::headers::{self, Seen};
 use crate::semantics::key::{self, Scheme};
@@ -25,6 +26,9 @@ pub struct Admitted {
     pub(super) said_authority: Option<String>,
     pub(super) dropped: bool,
     pub(super) expects: Option<Arc<Notify>>,
+    /// The view of the rule that it meets.
+    pub(super) routed: Option<Arc<View>>,
+    pub(super) past_cache: Option<&'static str>,
 }
 
 /// Takes up the request with this head: strips what goes no further, and writes its primary key
@@ -59,14 +63,29 @@ pub fn admit(
     if let Err(ProxyError::BadRequest { .. }) = checked {
         worker.house.metrics.server.malformed.inc(); // faults are counted already
     }
-    let Addressed { scheme, authority, said_authority } = checked?;
+    let Addressed { scheme, authority, said_authority, routed, target } = checked?;
+    let rule = routed.as_ref().and_then(|view| Some((view, view.rule.as_ref()?)));
+    if let Some((_, rule)) = rule {
+        route::prepare(rule, target, head)?;
+    }
     let mut asked = Asked::of(&head.method, &head.headers, has_body);
     if asked.has_range && head.method == Method::GET && Ranges::of(&head.headers).is_none() {
         // Neither understood nor answered; and not the origin's burden (RFC 9110 §14.2).
         head.headers.remove(RANGE);
         asked.has_range = false;
     }
-    Ok(Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects })
+    let past_cache = rule.and_then(|(view, rule)| route::finish(rule, view, head, &mut asked));
+    Ok(Admitted {
+        asked,
+        upgrade,
+        scheme,
+        authority,
+        said_authority,
+        dropped,
+        expects,
+        routed,
+        past_cache,
+    })
 }
 
 /// Where a request goes, and as what the client addressed it.
@@ -74,6 +93,10 @@ struct Addressed {
     scheme: Scheme,
     authority: Option<String>,
     said_authority: Option<String>,
+    /// The view of the rule that it meets.
+    routed: Option<Arc<View>>,
+    /// The target that is forwarded, where the rule makes it another one.
+    target: Option<String>,
 }
 
 fn check(
@@ -90,11 +113,22 @@ fn check(
     }
     let told = seen.forwarded && trusts(view, conn);
     let used = headers::client_view(&head.headers, told, Scheme::Http, &target.authority);
-    let forwarded = match &view.snapshot.upstream.host {
+    let routed = view.rules.as_ref().and_then(|rules| {
+        let (authority, target) = (&used.authority, &target.path_and_query);
+        rules.choose(used.scheme, authority, target, &head.method, &head.headers)
+    });
+    let rule = routed.and_then(|view| view.rule.as_ref());
+    let (keyed, sent) =
+        rule.map_or((None, None), |rule| route::targets(rule, &target.path_and_query));
+    let forwarded = match &routed.map_or(view, |view| view).snapshot.upstream.host {
         Some(_) => None, // the same for every request
         None => Some(&*target.authority),
     };
-    key::primary(used.scheme, &used.authority, &target.path_and_query, forwarded, key);
+    let path_and_query = keyed.as_deref().unwrap_or(&target.path_and_query);
+    key::primary(used.scheme, &used.authority, path_and_query, forwarded, key);
+    if let Some(rule) = rule {
+        route::add_to_key(rule, &head.headers, key);
+    }
     // The scheme's own port is not keyed, so neither is it forwarded.
     let plain = |authority| key::without_default_port(used.scheme, authority);
     let (said, authority) = (plain(&used.authority), plain(&target.authority));
@@ -103,6 +137,8 @@ fn check(
         scheme: used.scheme,
         authority: (!as_host_says).then(|| authority.to_owned()),
         said_authority: (said != authority).then(|| said.to_owned()),
+        routed: routed.cloned(),
+        target: sent,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::semantics::request::Asked;
 
 /// A valid request and what was found out about it.
 pub struct Ask {
-    /// The configuration that it is answered by.
+    /// The configuration that it is answered by: that of its route, if it has met one.
     pub view: Arc<View>,
     /// The connection that it came on.
     pub conn: Arc<Conn>,
@@ -41,15 +41,26 @@ pub struct Ask {
     pub accepted: OnceLock<Accepted>,
     /// The client waits to be told before it sends its body: told when the origin says so.
     pub expects: Option<Arc<Notify>>,
+    /// Its route takes it past the cache, and why.
+    pub past_cache: Option<&'static str>,
 }
 
 impl Ask {
     /// A request with this head, as it was admitted.
     pub fn new(view: Arc<View>, conn: Arc<Conn>, head: request::Parts, admitted: Admitted) -> Self {
-        let Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects } =
-            admitted;
+        let Admitted {
+            asked,
+            upgrade,
+            scheme,
+            authority,
+            said_authority,
+            dropped,
+            expects,
+            routed,
+            past_cache,
+        } = admitted;
         Self {
-            view,
+            view: routed.unwrap_or(view),
             conn,
             head,
             upgrade,
@@ -61,6 +72,15 @@ impl Ask {
             dropped,
             accepted: OnceLock::new(),
             expects,
+            past_cache,
+        }
+    }
+
+    /// Cookies that are nobody's business make no request personal. Not asked for a hit that does
+    /// not depend on it.
+    pub fn settle_cookies(&mut self) {
+        if self.asked.has_cookie {
+            self.asked.has_cookie = self.view.cookies.are_personal(&self.head.headers);
         }
     }
 

@@ -20,6 +20,7 @@ pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
 use crate::proxy::inflow::{self, Part};
 use crate::proxy::partial::{self, Verdict};
 use crate::proxy::refill::Refill;
+use crate::proxy::route;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
@@ -96,6 +97,7 @@ pub async fn run(
         };
         let at = clock::now();
         headers::receive(response.headers_mut(), at);
+        route::edit_answer(&plan.view, response.headers_mut());
         let arrived = Arrived { response, asked_at, at, origin_ns, position };
         let status = arrived.response.status();
         let validates = status == StatusCode::NOT_MODIFIED

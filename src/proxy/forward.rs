@@ -20,6 +20,7 @@ use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::Private;
 use crate::proxy::interim::{self, Relay};
+use crate::proxy::route;
 use crate::proxy::worker::Worker;
 use crate::semantics::coding::Accepted;
 use crate::semantics::headers::Pseudonym;
@@ -117,7 +118,10 @@ pub async fn pass(
     let origin_ns = clock::monotonic_ns().saturating_sub(began);
     interim::written(&ask.conn).await;
     match sent {
-        Ok(response) => Ok(Private { response, asked_at, origin_ns, reason }),
+        Ok(mut response) => {
+            route::edit_answer(&ask.view, response.headers_mut());
+            Ok(Private { response, asked_at, origin_ns, reason })
+        }
         Err(UpstreamError::RequestBody(_))
             if too_large.is_some_and(|flag| flag.load(Ordering::Relaxed)) =>
         {

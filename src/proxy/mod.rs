@@ -2,7 +2,8 @@
 //!
 //! - [`service`]: the order of things, and the only place that knows it; its [`reply`] is given at
 //!   once where memory has the answer.
-//! - [`admission`]: is this a request to take up, and where does it go? [`ask`]: as it walks on;
+//! - [`admission`]: is this a request to take up, and where does it go? [`route`]: which rule does
+//!   it meet? [`ask`]: as it walks on;
 //!   [`worker`]: what a worker has at hand for it.
 //! - [`fetch`]: one fetch per object, of what is [`wanted`]; [`fill`]: the task that does it, and
 //!   [`filling`]: what it has for those who wait. `inflow` brings the body in: a `pump` moves it,
@@ -40,6 +41,7 @@ pub mod refill;
 pub mod reply;
 mod represent;
 pub mod respond;
+pub mod route;
 pub mod segments;
 pub mod service;
 pub mod sink;

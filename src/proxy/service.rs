@@ -19,7 +19,7 @@ use crate::proxy::query::{self, Content};
 use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
-use crate::proxy::{admission, coding, parts, upgrade};
+use crate::proxy::{admission, coding, parts, route, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
@@ -40,7 +40,17 @@ pub fn call(worker: &Arc<Worker>, conn: &Arc<Conn>, request: Request<Incoming>) 
         Ok(admitted) => Ask::new(view, conn.clone(), head, admitted),
         Err(error) => return Reply::Now(walk.send_refusal(error, conn)),
     };
-    let known = walk.peek(&ask).map(|found| walk.judge(&ask, Lookup::Found(found)));
+    walk.tally.record.route = ask.view.label;
+    match route::answer(&ask) {
+        None => {}
+        Some(Ok(answer)) => return Reply::Now(walk.send(answer, &ask)),
+        Some(Err(error)) => return Reply::Now(walk.send_refusal(error, conn)),
+    }
+    let peeked = walk.peek(&ask);
+    if peeked.as_ref().is_some_and(|found| found.entry.stored.heuristic) {
+        ask.settle_cookies();
+    }
+    let known = peeked.map(|found| walk.judge(&ask, Lookup::Found(found)));
     if let Some(Ok(Use::Stored(found, decision, now))) = &known
         && !found.entry.is_segmented()
         && coding::missing(&ask, &found.entry).is_none()
@@ -86,6 +96,7 @@ impl Walk {
         incoming: Incoming,
         known: Option<Result<Use, ProxyError>>,
     ) -> Result<Answer, ProxyError> {
+        ask.settle_cookies();
         let judged = match known {
             Some(judged) => judged,
             None if max_forwards(&ask.head.method, &ask.head.headers)
@@ -117,7 +128,8 @@ impl Walk {
     /// A QUERY is a read with its content in the key, where that is small.
     async fn query(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
         let limit = ask.view.snapshot.cache.query_body;
-        if limit == 0 || ask.asked.has_if_match || incoming.size_hint().lower() > limit {
+        let passes = ask.past_cache.is_some() || ask.asked.has_if_match;
+        if limit == 0 || passes || incoming.size_hint().lower() > limit {
             return self.pass(ask, incoming).await;
         }
         let (received, content) = query::content(ask, incoming);
@@ -260,7 +272,8 @@ impl Walk {
         too_large: Option<&AtomicBool>,
     ) -> Result<Answer, ProxyError> {
         let (fwd, reason) = if ask.asked.is_read() {
-            (Fwd::Bypass, if ask.asked.has_body { "request-body" } else { "precondition" })
+            let precondition = || if ask.asked.has_body { "request-body" } else { "precondition" };
+            (Fwd::Bypass, ask.past_cache.unwrap_or_else(precondition))
         } else {
             (Fwd::Method, "method")
         };
@@ -272,17 +285,21 @@ impl Walk {
         if !ask.asked.is_safe() {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }
-        if ask.head.method == Method::POST {
+        // What only POST's route brings is not what GET would.
+        let alike = ask.view.rule.as_ref().is_none_or(|rule| rule.matcher.methods.is_empty());
+        if ask.head.method == Method::POST && ask.past_cache.is_none() && alike {
             let answered = fetch::answer_post(self.worker(), ask, &self.key, private).await;
             return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
         }
-        let decision = Decision::forwarded(Outcome::Pass, fwd);
+        let mut decision = Decision::forwarded(Outcome::Pass, fwd);
+        decision.detail = ask.past_cache;
         Ok(respond::from_origin(ask, private, decision))
     }
 
     fn invalidate(&self, ask: &Ask, status: u16, fields: &HeaderMap) {
         let tiers = self.tiers();
-        let filling = self.worker().house.metrics.cache.flights.get() > 0;
+        // Of one URL a route may have more copies than can be looked for.
+        let filling = ask.view.ruled || self.worker().house.metrics.cache.flights.get() > 0;
         for url in invalidation::invalidated(&ask.head.method, status, &self.key, fields) {
             tiers.invalidate(&url, filling);
         }
@@ -321,7 +338,11 @@ impl Walk {
 /// If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
 fn is_for_the_cache(ask: &Ask) -> bool {
     let asked = &ask.asked;
-    asked.is_read() && !asked.has_body && !asked.has_if_match && ask.upgrade.is_none()
+    asked.is_read()
+        && !asked.has_body
+        && !asked.has_if_match
+        && ask.upgrade.is_none()
+        && ask.past_cache.is_none()
 }
 
 /// Larder's own answer to what it cannot forward.

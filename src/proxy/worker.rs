@@ -10,13 +10,16 @@ use crate::cache::flight::Flights;
 use crate::cache::tiers::Tiers;
 use crate::cache::uncacheable::Uncacheable;
 use crate::config::Live;
+use crate::config::route::Rule;
 use crate::config::snapshot::{self, Snapshot};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
+use crate::proxy::route::Rules;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
+use crate::semantics::route::cookies::Cookies;
 use crate::semantics::unkeyed::Unkeyed;
 use crate::upstream::Pool;
 
@@ -46,11 +49,39 @@ pub struct View {
     pub policy: Policy,
     /// Request header fields that are dropped where the answer may be stored.
     pub unkeyed: Unkeyed,
+    /// What cookies do.
+    pub cookies: Cookies,
+    /// The rules to choose from; none in the view of a request that has met one.
+    pub rules: Option<Rules>,
+    /// The rule that was met.
+    pub rule: Option<Arc<Rule>>,
+    /// The number by which requests are counted for it.
+    pub label: u16,
+    /// There are rules.
+    pub ruled: bool,
 }
 
 impl View {
-    /// What follows from `snapshot`.
-    pub fn of(snapshot: Arc<Snapshot>) -> Arc<Self> {
+    /// What follows from `snapshot`; `metrics` count the requests of its rules.
+    pub fn of(snapshot: Arc<Snapshot>, metrics: &Metrics) -> Arc<Self> {
+        let routes = snapshot.routes.clone();
+        let mut view = Self::plain(snapshot);
+        view.rules = Rules::of(routes, metrics);
+        view.ruled = view.rules.is_some();
+        Arc::new(view)
+    }
+
+    /// The view of a request that has met `rule`.
+    pub(super) fn of_rule(rule: &Arc<Rule>, metrics: &Metrics) -> Arc<Self> {
+        let mut view = Self::plain(rule.snapshot.clone());
+        view.cookies = rule.cookies.clone();
+        view.label = metrics.route(&rule.name);
+        view.rule = Some(rule.clone());
+        view.ruled = true;
+        Arc::new(view)
+    }
+
+    fn plain(snapshot: Arc<Snapshot>) -> Self {
         let cache = &snapshot.cache;
         let policy = Policy {
             default_ttl: cache.default_ttl,
@@ -66,7 +97,8 @@ impl View {
             route: cache.route.clone(),
         };
         let unkeyed = Unkeyed::new(&cache.drop_unkeyed, &cache.allow_unkeyed);
-        Arc::new(Self { snapshot, policy, unkeyed })
+        let (cookies, rules, rule, label, ruled) = Default::default();
+        Self { snapshot, policy, unkeyed, cookies, rules, rule, label, ruled }
     }
 }
 
@@ -88,7 +120,7 @@ impl Worker {
     /// Worker number `id`.
     pub fn new(id: usize, house: Arc<House>, pool: Pool) -> Arc<Self> {
         let mut cached = house.live.cached();
-        let view = View::of(cached.load().clone());
+        let view = View::of(cached.load().clone(), &house.metrics);
         Arc::new(Self { id, house, pool, view: Mutex::new((cached, view)) })
     }
 
@@ -98,7 +130,7 @@ impl Worker {
         let (cached, view) = &mut *guard;
         let current = cached.load();
         if !Arc::ptr_eq(current, &view.snapshot) {
-            *view = View::of(current.clone());
+            *view = View::of(current.clone(), &self.house.metrics);
         }
         view.clone()
     }

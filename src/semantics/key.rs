@@ -326,9 +326,9 @@ mod tests {
     fn what_routes_add_is_told_apart() {
         let map = |lines: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            lines.iter().for_each(|line| {
+            for line in lines {
                 headers.append("a", HeaderValue::from_static(line));
-            });
+            }
             headers
         };
         let name = HeaderName::from_static("a");

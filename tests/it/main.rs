@@ -49,6 +49,8 @@ mod real_app;
 mod reload;
 mod requests_bad;
 mod restart;
+mod route;
+mod route_keys;
 mod search;
 mod stale;
 mod streaming;

@@ -2,6 +2,7 @@
 //! the machine and from other settings.
 
 mod cache;
+mod route;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::file::{File, Given};
+use crate::config::file::{self, File, Given};
 use crate::config::machine::Machine;
 use crate::config::memory::MemoryPlan;
 use crate::config::mistake::{Mistake, Place, SourceText};
@@ -96,6 +97,7 @@ pub fn validate(
     );
     let cache = check.cache(written, machine);
     let upstream = check.upstream(written);
+    let upstreams = check.upstreams(written, upstream.as_ref());
     let compression = Compression {
         codings: value(written.compression.codings.as_ref(), vec![Coding::Gzip]),
         min_size: check.bytes(
@@ -119,13 +121,17 @@ pub fn validate(
     };
     let mut limits = check.limits(written);
     if let Some(upstream) = &upstream {
-        check.descriptors(written, machine, &cache, upstream, &mut limits);
+        let all = std::iter::once(upstream).chain(upstreams.iter().map(Arc::as_ref));
+        let connections = all.map(|upstream| upstream.max_connections as u64).sum();
+        check.descriptors(written, machine, &cache, connections, &mut limits);
     }
     let plan = MemoryPlan::for_cache(&cache, limits.connections as u64);
     check.warnings.extend(plan.warnings(cache.disk));
-    Some(Snapshot {
+    let mut snapshot = Snapshot {
         listen,
         upstream: Arc::new(upstream?),
+        upstreams,
+        routes: Arc::default(),
         workers,
         trusted_proxies,
         drain_timeout,
@@ -136,7 +142,9 @@ pub fn validate(
         log,
         limits,
         require_upstream: value(written.readyz.require_upstream.as_ref(), false),
-    })
+    };
+    snapshot.routes = Arc::new(check.routes(written, &snapshot));
+    Some(snapshot)
 }
 
 fn value<T: Clone>(given: Option<&Given<T>>, default: T) -> T {
@@ -218,7 +226,39 @@ impl Check<'_> {
     }
 
     fn upstream(&mut self, written: &File) -> Option<Upstream> {
-        let up = &written.upstream;
+        let upstream = self.one_upstream(&written.upstream);
+        // After other mistakes it may be one of them.
+        if upstream.is_none() && self.mistakes.is_empty() {
+            let place = self.source.map_or(Place::Default, SourceText::whole);
+            self.mistakes.push(Mistake::new(
+                place,
+                "no upstream: tell Larder where the app is, by --upstream \
+                 http://127.0.0.1:3000, by LARDER_UPSTREAM, or by upstream = \"…\" in a file \
+                 named by --config",
+            ));
+        }
+        upstream
+    }
+
+    /// Those beside the first: each has a name, and the names differ.
+    fn upstreams(&mut self, written: &File, first: Option<&Upstream>) -> Vec<Arc<Upstream>> {
+        let mut all: Vec<Arc<Upstream>> = Vec::new();
+        for (place, up) in &written.upstreams {
+            if up.name.is_none() {
+                let what = "one of several [[upstream]] needs a `name`, by which routes say it";
+                self.refuse(place, what.to_owned());
+            }
+            let Some(one) = self.one_upstream(up) else { continue };
+            let known = first.into_iter().chain(all.iter().map(Arc::as_ref));
+            if up.name.is_some() && known.into_iter().any(|other| other.name == one.name) {
+                self.refuse(place, format!("two [[upstream]] have the name \"{}\"", one.name));
+            }
+            all.push(Arc::new(one));
+        }
+        all
+    }
+
+    fn one_upstream(&mut self, up: &file::Upstream) -> Option<Upstream> {
         let max =
             self.amount("upstream.max_connections", up.max_connections.as_ref(), 1024, 1..=65_536);
         let connect = self.wait(
@@ -246,19 +286,7 @@ impl Check<'_> {
             4 * SECOND,
             Duration::ZERO..=DAY,
         );
-        let Some(url) = &up.url else {
-            // After other mistakes it may be one of them.
-            if self.mistakes.is_empty() {
-                let place = self.source.map_or(Place::Default, SourceText::whole);
-                self.mistakes.push(Mistake::new(
-                    place,
-                    "no upstream: tell Larder where the app is, by --upstream \
-                     http://127.0.0.1:3000, by LARDER_UPSTREAM, or by upstream = \"…\" in a file \
-                     named by --config",
-                ));
-            }
-            return None;
-        };
+        let url = up.url.as_ref()?;
         Some(Upstream {
             name: up.name.as_ref().map_or_else(|| "default".to_owned(), |g| g.value.0.clone()),
             url: url.value.written.clone(),
@@ -346,14 +374,14 @@ impl Check<'_> {
         written: &File,
         machine: &Machine,
         cache: &Cache,
-        upstream: &Upstream,
+        to_upstreams: u64,
         limits: &mut Limits,
     ) {
         let Some(descriptors) = machine.descriptors else { return };
         let blocks = if cache.disk > 0 { cache.disk / cache.block_size.max(1) } else { 0 };
         let kept = DESCRIPTORS_KEPT + blocks;
         let left = descriptors.saturating_sub(kept);
-        let to_upstream = (upstream.max_connections as u64).min(left / 2);
+        let to_upstream = to_upstreams.min(left / 2);
         let possible = usize::try_from((left - to_upstream).max(16)).unwrap_or(usize::MAX);
         if limits.connections > possible {
             let asked = limits.connections;

@@ -3,6 +3,7 @@
 //! Every type answers a value that it cannot take with what it would take instead.
 
 mod address;
+pub mod route;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

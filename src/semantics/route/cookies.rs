@@ -97,14 +97,19 @@ impl Cookies {
 
     /// A request with these fields goes past the cache.
     pub fn bypasses(&self, headers: &HeaderMap) -> bool {
-        !self.bypass.is_empty() && any(headers, |name| among(&self.bypass, name))
+        !self.bypass.is_empty()
+            && any(headers, |name| among(&self.bypass, name) && !self.is_ignored(name))
     }
 
     /// A request with these fields is personal: it has a cookie that is neither keyed nor known to
     /// be nobody's business.
     pub fn are_personal(&self, headers: &HeaderMap) -> bool {
-        let ignored = |name: &str| self.analytics != Analytics::Count && among(&KNOWN, name);
-        any(headers, |name| !self.vary.iter().any(|own| **own == *name) && !ignored(name))
+        let keyed = |name: &str| self.vary.iter().any(|own| **own == *name);
+        any(headers, |name| !keyed(name) && !self.is_ignored(name))
+    }
+
+    fn is_ignored(&self, name: &str) -> bool {
+        self.analytics != Analytics::Count && among(&KNOWN, name)
     }
 
     /// The values of the cookies that are part of the key, the first of each name; `None`: it was

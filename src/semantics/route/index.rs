@@ -280,17 +280,18 @@ fn methods(rules: &[Matcher]) -> (Set, Vec<(Method, Set)>) {
             any.insert(at);
         }
         for method in &rule.methods {
-            match named.iter_mut().find(|(own, _)| own == method) {
-                Some((_, set)) => set.insert(at),
-                None => {
-                    let mut set = Set::default();
-                    set.insert(at);
-                    named.push((method.clone(), set));
-                }
+            if let Some((_, set)) = named.iter_mut().find(|(own, _)| own == method) {
+                set.insert(at);
+            } else {
+                let mut set = Set::default();
+                set.insert(at);
+                named.push((method.clone(), set));
             }
         }
     }
-    named.iter_mut().for_each(|(_, set)| set.unite(&any));
+    for (_, set) in &mut named {
+        set.unite(&any);
+    }
     (any, named)
 }
 

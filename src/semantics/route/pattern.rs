@@ -82,10 +82,8 @@ impl Host {
             None => (&*text, false),
         };
         let name = super::super::headers::authority::parse(name).filter(|name| !name.is_empty())?;
-        (!name.contains('*')).then(|| match below {
-            true => Self::Below(name.as_ref().into()),
-            false => Self::Exact(name.as_ref().into()),
-        })
+        let name: Box<str> = Some(name.as_ref()).filter(|name| !name.contains('*'))?.into();
+        Some(if below { Self::Below(name) } else { Self::Exact(name) })
     }
 
     /// Whether `authority` (lower case) is one of those meant.
@@ -102,9 +100,7 @@ impl Host {
     /// Every host that `other` matches is matched.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Below(domain), Self::Below(other)) => {
-                domain == other || self.matches(other) || **domain == **other
-            }
+            (Self::Below(domain), Self::Below(other)) => domain == other || self.matches(other),
             (_, Self::Exact(host)) => self.matches(host),
             (Self::Exact(_), Self::Below(_)) => false,
         }
