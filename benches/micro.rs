@@ -33,7 +33,10 @@ use larder::semantics::key::{self, Scheme};
 use larder::semantics::policy::{ClientDirectives, Policy};
 use larder::semantics::request::Asked;
 use larder::semantics::reuse::reuse;
+use larder::semantics::route::index::Index;
+use larder::semantics::route::matcher::{Facts, Matcher};
 use larder::semantics::route::overrides::Overrides;
+use larder::semantics::route::pattern::{Condition, Glob, Host};
 use larder::semantics::stored::Stored;
 use larder::semantics::time::Timestamp;
 use larder::semantics::unkeyed::Unkeyed;
@@ -134,12 +137,60 @@ fn respond_from_entry(c: &mut Criterion) {
     });
 }
 
+/// Which of many rules a request meets, where it is the last: as good as flat, or a hit pays.
+fn route(c: &mut Criterion) {
+    let mut group = c.benchmark_group("route");
+    let head = request();
+    for rules in [1, 500] {
+        let index = Index::new(mixed_rules(rules));
+        let facts = Facts {
+            scheme: Scheme::Http,
+            authority: "www.example.org",
+            path: head.uri.path(),
+            method: &head.method,
+            headers: &head.headers,
+        };
+        assert_eq!(index.find(&facts), Some(rules - 1));
+        group.bench_function(BenchmarkId::from_parameter(rules), |b| {
+            b.iter(|| index.find(black_box(&facts)));
+        });
+    }
+    group.finish();
+}
+
+/// Rules of all kinds, of which the last is the one for [`request`].
+fn mixed_rules(count: usize) -> Vec<Matcher> {
+    let others = (0..count - 1).map(|n| {
+        let (mut rule, host) = (Matcher::default(), |text: String| Host::new(&text));
+        match n % 8 {
+            0 => rule.hosts.extend(host(format!("site{n}.example.org"))),
+            1 => rule.hosts.extend(host(format!("*.site{n}.example.org"))),
+            2 => rule.paths.push(Glob::new(&format!("/articles/{n}"))),
+            3 => rule.paths.push(Glob::new(&format!("/articles/{n}/*"))),
+            4 => rule.paths.push(Glob::new(&format!("*.x{n}"))),
+            5 => rule.paths.push(Glob::new(&format!("/articles/*/page-{n}"))),
+            6 => rule.headers.extend(Condition::new(&format!("X-Tenant: t{n}"))),
+            _ => {
+                rule.methods.push(http::Method::POST);
+                rule.paths.push(Glob::new("/articles/*"));
+            }
+        }
+        rule
+    });
+    let last = Matcher {
+        hosts: Host::new("www.example.org").into_iter().collect(),
+        paths: vec![Glob::new("/articles/*")],
+        ..Matcher::default()
+    };
+    others.chain([last]).collect()
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = decisions, scan, memory_hit, respond_from_entry
+    targets = decisions, scan, memory_hit, respond_from_entry, route
 }
 criterion_main!(benches);
 
