@@ -34,6 +34,7 @@ use larder::semantics::policy::{ClientDirectives, Policy};
 use larder::semantics::request::Asked;
 use larder::semantics::reuse::reuse;
 use larder::semantics::stored::Stored;
+use larder::semantics::tags::Tags;
 use larder::semantics::time::Timestamp;
 use larder::semantics::unkeyed::Unkeyed;
 use larder::semantics::wire::{RequestScanner, WireLimits};
@@ -182,6 +183,7 @@ fn stored() -> Stored {
         last_modified: None,
         validator: false,
         groups: Vec::new(),
+        tags: Tags::default(),
     }
 }
 
@@ -191,6 +193,7 @@ fn policy() -> Policy {
         heuristic_errors: Duration::from_secs(10),
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
+        keep_tags: false,
         client_directives: ClientDirectives::Limit,
         targeted: Vec::new(),
     }

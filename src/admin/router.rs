@@ -10,10 +10,11 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde_json::json;
 
-use crate::admin::control::{Control, PurgeWhat, Readiness};
+use crate::admin::control::{Control, Readiness};
 use crate::admin::doors::{self, Path};
 use crate::admin::problem::Problem;
 use crate::admin::purge;
+use crate::admin::query;
 use crate::admin::server::Settings;
 use crate::observe::exposition::{Format, expose};
 use crate::observe::metrics::Metrics;
@@ -44,6 +45,7 @@ enum Place {
     Stats,
     Config,
     Purge,
+    Purges,
     Reload,
 }
 
@@ -57,6 +59,7 @@ impl Place {
             "/api/stats" => Self::Stats,
             "/api/config" => Self::Config,
             "/api/purge" => Self::Purge,
+            "/api/purges" => Self::Purges,
             "/api/config/reload" => Self::Reload,
             _ => return None,
         })
@@ -123,6 +126,7 @@ impl Router {
             Place::Healthz => Ok(text(StatusCode::OK, "ok\n")),
             Place::Readyz => Ok(ready(&self.control.ready(), &head.headers)),
             Place::Stats => self.stats().await,
+            Place::Purges => self.purges(head.uri.query()).await,
             _ => Ok(self.config(&head.headers)),
         }
     }
@@ -154,22 +158,35 @@ impl Router {
 
     async fn purge(&self, body: &[u8]) -> Result<Answer, Problem> {
         let request = purge::parse(body)?;
-        let (what, soft) = (request.what.clone(), request.soft);
+        let shown = purge::shown(&request.what, request.soft);
+        if request.dry_run {
+            let control = Arc::clone(&self.control);
+            let hit = in_time(blocking(move || control.would_hit(&request.what))).await??;
+            let hit = hit.map_err(internal)?;
+            let body = json!({ "recorded": null, "would_purge": shown, "would_hit": hit });
+            return Ok(answer(StatusCode::OK, JSON, body.to_string()));
+        }
         let done = in_time(self.control.purge(request)).await?;
         let done = done.map_err(internal)?;
         let status =
             if done.outstanding.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
-        let recorded = match what {
-            PurgeWhat::Url(url) => json!({ "url": url, "soft": soft }),
-            PurgeWhat::All => json!({ "all": true, "soft": soft }),
-        };
         let body = json!({
-            "recorded": recorded,
+            "recorded": shown,
             // Above 2^53: JavaScript would read another number.
             "position": done.position.to_string(),
             "outstanding": done.outstanding,
         });
         Ok(answer(status, JSON, body.to_string()))
+    }
+
+    async fn purges(&self, query: Option<&str>) -> Result<Answer, Problem> {
+        let [limit] = query::read(query, ["limit"])?;
+        let limit = query::limit(limit.as_deref())?;
+        let control = Arc::clone(&self.control);
+        let held = blocking(move || control.purges(limit)).await?;
+        let lines: Vec<_> = held.newest.iter().map(purge::listed).collect();
+        let body = json!({ "purges": lines, "records": held.records });
+        Ok(answer(StatusCode::OK, JSON, body.to_string()))
     }
 
     async fn reload(&self) -> Result<Answer, Problem> {

@@ -310,6 +310,7 @@ impl Entry {
         size_of::<Self>()
             + self.fields.weight()
             + self.stored.groups.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
+            + self.stored.tags.weight()
             + self.identity.weight()
             + size_of_val(&*self.coded)
             + self.coded.iter().map(|(_, body)| body.weight()).sum::<usize>()

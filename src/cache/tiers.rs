@@ -165,7 +165,7 @@ impl Tiers {
         // record tells until it is on disk, and then there was a change: in this order.
         let superseded = match &slot {
             Slot::Entry(entry) => {
-                self.purges.verdict(key, entry.position, entry.checked_to()) == Verdict::Purged
+                self.verdict(key, entry, entry.checked_to().max(entry.position)) == Verdict::Purged
             }
             Slot::Variants(_) | Slot::Segment(_) => false,
         };
@@ -227,7 +227,7 @@ impl Tiers {
             // The copy on disk must not come back after a kill, so its key goes into the log
             // before the new copy is used.
             let logged = self.purges.supersede(&key);
-            if self.purges.admits(&logged, entry.position) != Verdict::Valid
+            if self.purges.admits(&logged, &entry.stored.tags, entry.position) != Verdict::Valid
                 || self.is_void(&key, &entry, entry.position)
             {
                 return Err(Arc::new(entry));

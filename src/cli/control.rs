@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::admin::control::{
-    BoxFuture, Control, DiskShown, PurgeAnswer, PurgeRequest, PurgeWhat, Readiness, ReloadAnswer,
-    UpstreamShown,
+    BoxFuture, Control, DiskShown, PurgeAnswer, PurgeRequest, Purges, Readiness, ReloadAnswer,
+    UpstreamShown, WouldHit,
 };
 use crate::admin::stats::Stats;
 use crate::cache::disk::DiskState;
@@ -14,7 +14,6 @@ use crate::cache::purge::What;
 use crate::cli::rooms::Rooms;
 use crate::config::{Live, effective};
 use crate::observe::metrics::{Alert, Metrics};
-use crate::semantics::key;
 
 /// The running Larder as the admin port sees it.
 pub struct Office {
@@ -80,18 +79,8 @@ impl Control for Office {
     fn purge(&self, request: PurgeRequest) -> BoxFuture<'_, Result<PurgeAnswer, String>> {
         Box::pin(async move {
             let tiers = self.rooms.house.tiers.clone();
-            let recorded = tokio::task::spawn_blocking(move || {
-                let PurgeWhat::Url(url) = request.what else {
-                    return tiers.purges.purge(&What::Everything, request.soft);
-                };
-                let url = key::url(&url);
-                // What lies under a query that stands for this one, first: the last is the answer.
-                for alias in tiers.searches.urls(&url) {
-                    tiers.purges.purge(&What::Url(alias), request.soft)?;
-                }
-                tiers.purges.purge(&What::Url(url), request.soft)
-            })
-            .await;
+            let recorded =
+                tokio::task::spawn_blocking(move || tiers.purge(&request.what, request.soft)).await;
             match recorded {
                 Ok(Ok(position)) => {
                     self.metrics.cache.purges.inc();
@@ -101,6 +90,31 @@ impl Control for Office {
                 Err(_) => Err("the purge could not be recorded".to_owned()),
             }
         })
+    }
+
+    fn would_hit(&self, what: &What) -> Result<WouldHit, String> {
+        let tiers = &self.rooms.house.tiers;
+        let memory = tiers.count(what).map_err(|error| error.to_string())?;
+        let held = tiers.disk.objects();
+        let (disk, note) = match what {
+            _ if held == 0 => (Some(0), "there is nothing on disk".to_owned()),
+            What::Everything => (
+                Some(held),
+                "disk: all entries there, among them lists of variants and pieces of large bodies, \
+                 and copies of what is in memory"
+                    .to_owned(),
+            ),
+            _ => (
+                None,
+                format!("disk: not counted; the names of its {held} entries are only on disk"),
+            ),
+        };
+        Ok(WouldHit { memory, disk, note })
+    }
+
+    fn purges(&self, limit: usize) -> Purges {
+        let purges = &self.rooms.house.tiers.purges;
+        Purges { newest: purges.records(limit), records: purges.len() }
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadAnswer, String>> {

@@ -64,6 +64,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("cache.keep_stale", text(show_duration(cache.keep_stale)), Live),
         ("cache.client_directives", text(directives(cache.client_directives)), Live),
         ("cache.share_set_cookie", cache.share_set_cookie.to_string(), Live),
+        ("cache.keep_tags", cache.keep_tags.to_string(), Live),
         ("cache.drop_unkeyed", list(&cache.drop_unkeyed), Live),
         ("cache.allow_unkeyed", list(&cache.allow_unkeyed), Live),
         ("cache.targeted", list(&cache.targeted), Live),

@@ -145,6 +145,8 @@ section! {
         client_directives: ClientDirectives,
         /// Store responses with Set-Cookie for everybody. Change: live.
         share_set_cookie: bool,
+        /// Send Surrogate-Key and Cache-Tag on to clients. Change: live, for what is stored anew.
+        keep_tags: bool,
         /// Request header fields that are dropped, beside those known to be reflected, from requests
         /// whose answer may be stored. Change: live.
         drop_unkeyed: UnkeyedNames,

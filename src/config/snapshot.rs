@@ -139,6 +139,8 @@ pub struct Cache {
     pub client_directives: ClientDirectives,
     /// Store responses with Set-Cookie for everybody. Live.
     pub share_set_cookie: bool,
+    /// Send Surrogate-Key and Cache-Tag on to clients. Change: live, for what is stored anew.
+    pub keep_tags: bool,
     /// Unkeyed request header fields dropped beside the known ones. Live.
     pub drop_unkeyed: Vec<HeaderName>,
     /// Unkeyed request header fields that are let through. Live.

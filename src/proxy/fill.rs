@@ -22,13 +22,14 @@ use crate::proxy::partial::{self, Verdict};
 use crate::proxy::refill::Refill;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
+use crate::semantics::policy::Policy;
 use crate::semantics::request::Asked;
 use crate::semantics::search::Variance;
 use crate::semantics::spans::Span;
 use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{encoding, guard, headers, key, storable, validation, vary, withheld};
+use crate::semantics::{encoding, guard, headers, key, storable, tags, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a fill needs to know of the request that began it.
@@ -176,6 +177,10 @@ fn part<'a>(plan: &Plan, base: Option<&'a Found>, mut arrived: Arrived) -> Came<
     match judged {
         Ok(stored) => {
             plan.worker.house.uncacheable.remove(&plan.primary);
+            let stored = match base {
+                Some(base) => stored.tagged_as(&base.entry.stored, &fields),
+                None => stored,
+            };
             let (span, complete) = (range.span, range.complete);
             let part = Part { stored, fields, withheld, span, complete, base };
             Came::Part(arrived, Box::new(part))
@@ -249,7 +254,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     let (tiers, policy) = (&plan.worker.house.tiers, &plan.view.policy);
     let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
     let refreshed = refreshed(plan, arrived, entry, &key, &held, &merged);
-    let fields = Fields::copied(&merged);
+    let fields = copied(policy, merged.clone());
     let stored = match refreshed {
         Ok(stored) => stored,
         Err(why) => {
@@ -388,6 +393,14 @@ impl Arrived {
         let Self { response, asked_at, origin_ns, .. } = self;
         Private { response, asked_at, origin_ns, reason }
     }
+}
+
+/// Header fields as they are kept, and sent.
+pub(super) fn copied(policy: &Policy, mut fields: HeaderMap) -> Fields {
+    if !policy.keep_tags {
+        tags::strip(&mut fields);
+    }
+    Fields::copied(&fields)
 }
 
 pub(super) fn random() -> u64 {

@@ -7,13 +7,13 @@ use http::header::VARY;
 use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 
-use crate::cache::entry::{Entry, Fields, StoredBody};
+use crate::cache::entry::{Entry, StoredBody};
 use crate::cache::flight::stream::End;
 use crate::cache::flight::{Fill, Head};
 use crate::cache::pieces::{Piece, Place};
 use crate::cache::tiers::{Found, ToDisk};
 use crate::clock;
-use crate::proxy::fill::{Arrived, Filling, Plan, Shared, Varies, entry_id, random};
+use crate::proxy::fill::{Arrived, Filling, Plan, Shared, Varies, copied, entry_id, random};
 use crate::proxy::filling::{Coded, EndBroken, Gap};
 use crate::proxy::partial;
 use crate::proxy::pump::Pump;
@@ -203,7 +203,7 @@ fn open(
         }),
         id,
         varies: varies(plan, &fields, compressible),
-        fields: Fields::copied(&fields),
+        fields: copied(&plan.view.policy, fields),
         stored,
         origin_ns,
     }

@@ -23,7 +23,7 @@ use crate::semantics::digits::{self, Digits};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::spans::Span;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{encoding, headers};
+use crate::semantics::{encoding, headers, tags};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -193,6 +193,9 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let mut response = Response::new(Source::Empty);
     *response.status_mut() = head.status;
     let mut fields = headers::end_to_end(&head.headers);
+    if !ask.view.policy.keep_tags {
+        tags::strip(&mut fields);
+    }
     let (status, is_head) = (head.status, ask.asked.is_head());
     let has_body =
         !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;

@@ -57,6 +57,7 @@ impl View {
             heuristic_errors: cache.heuristic_errors,
             keep_stale: cache.keep_stale,
             share_set_cookie: cache.share_set_cookie,
+            keep_tags: cache.keep_tags,
             client_directives: match cache.client_directives {
                 snapshot::ClientDirectives::Honour => ClientDirectives::Honour,
                 snapshot::ClientDirectives::Limit => ClientDirectives::Limit,

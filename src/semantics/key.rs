@@ -52,6 +52,23 @@ pub fn url(written: &str) -> Vec<u8> {
     written.as_bytes().to_vec()
 }
 
+/// The same of what a URL begins with: where the authority is cut off it is only put in lower case.
+pub fn prefix(written: &str) -> Vec<u8> {
+    let authority_at = written.find("://").map_or(0, |at| at + 3);
+    let is_whole = written.get(authority_at..).is_some_and(|rest| rest.contains('/'));
+    if is_whole { url(written) } else { glob(written) }
+}
+
+/// The same of a glob: scheme and authority in lower case.
+pub fn glob(written: &str) -> Vec<u8> {
+    let authority_at = written.find("://").map_or(0, |at| at + 3);
+    let slash = written.get(authority_at..).and_then(|rest| rest.find('/'));
+    let end =
+        if authority_at == 0 { 0 } else { slash.map_or(written.len(), |at| authority_at + at) };
+    let (head, rest) = written.split_at_checked(end).unwrap_or((written, ""));
+    [head.to_ascii_lowercase().as_bytes(), rest.as_bytes()].concat()
+}
+
 /// Writes the primary key, `scheme://authority/path?query`, behind what `out` holds. A Host that
 /// is forwarded and differs from the authority is appended behind a NUL, which no URL holds.
 /// Injective but for what means the same: letter case of hosts, the scheme's default port.
@@ -241,6 +258,24 @@ mod tests {
         ] {
             let got = key(scheme, authority, path, host);
             assert_eq!(String::from_utf8(got).unwrap(), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn prefixes_and_globs_as_keys_have_them() {
+        for (case, written, as_prefix, as_glob) in [
+            ("a path", "/A", "/A", "/A"),
+            ("a whole host", "HTTP://A.org:80/B", "http://a.org/B", "http://a.org:80/B"),
+            ("half a host", "http://A.or", "http://a.or", "http://a.or"),
+            ("half a port", "http://A.org:8", "http://a.org:8", "http://a.org:8"),
+            ("any host", "http://*.A?/B", "http://*.a?/B", "http://*.a?/B"),
+            ("any scheme", "HTTP*://A/B", "HTTP*://A/B", "http*://a/B"),
+            ("anywhere", "**/A", "**/A", "**/A"),
+        ] {
+            if case != "any host" {
+                assert_eq!(String::from_utf8(prefix(written)).unwrap(), as_prefix, "{case}");
+            }
+            assert_eq!(String::from_utf8(glob(written)).unwrap(), as_glob, "{case}");
         }
     }
 

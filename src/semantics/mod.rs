@@ -15,7 +15,7 @@
 //! - [`range`]: which part was asked for; [`content_range`]: which one came; [`spans`]: what is
 //!   covered by parts.
 //! - [`invalidation`]: what does a write make void? (§4.4)
-//! - [`groups`]: responses that are made void together (RFC 9875).
+//! - [`groups`]: responses that are made void together (RFC 9875); [`tags`]: the same for purges.
 //!
 //! What is written on the way:
 //! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`coding`]: content codings, and
@@ -52,6 +52,7 @@ pub mod search;
 pub mod spans;
 pub mod storable;
 pub mod stored;
+pub mod tags;
 pub mod targeted;
 pub mod time;
 pub mod unkeyed;

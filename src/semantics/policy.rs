@@ -18,6 +18,8 @@ pub struct Policy {
     pub keep_stale: Duration,
     /// Store responses with Set-Cookie for everybody.
     pub share_set_cookie: bool,
+    /// Send tags ([`super::tags`]) on to clients.
+    pub keep_tags: bool,
     /// What request directives may do.
     pub client_directives: ClientDirectives,
     /// Fields that speak to this cache: the first that is there and says something outranks

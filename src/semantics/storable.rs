@@ -14,6 +14,7 @@ use super::invalidation;
 use super::policy::{ClientDirectives, Policy};
 use super::request::{Asked, AskedMethod};
 use super::stored::Stored;
+use super::tags::Tags;
 use super::targeted::Said;
 use super::time::{DeltaSeconds, Timestamp};
 use super::vary;
@@ -157,7 +158,8 @@ pub fn refreshed(
     if !asked.is_read() {
         return Err(NoStore::Method);
     }
-    judge(asked, stored.status, merged_headers, policy, request_time, response_time)
+    let now = judge(asked, stored.status, merged_headers, policy, request_time, response_time)?;
+    Ok(now.tagged_as(stored, merged_headers))
 }
 
 fn judge(
@@ -213,6 +215,7 @@ fn facts(
         last_modified,
         validator: headers.contains_key(ETAG) || last_modified.is_some(),
         groups: groups::of_response(headers),
+        tags: Tags::of_response(headers),
     }
 }
 

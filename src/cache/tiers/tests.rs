@@ -46,6 +46,7 @@ fn entry(tiers: &Tiers, body: StoredBody, id: u8) -> Entry {
         heuristic_errors: Duration::ZERO,
         keep_stale: Duration::ZERO,
         share_set_cookie: false,
+        keep_tags: false,
         client_directives: ClientDirectives::Limit,
         targeted: Vec::new(),
     };
