@@ -90,19 +90,61 @@ pub enum Command {
 pub enum CacheAction {
     /// Print the cache's figures as JSON
     Stats,
-    /// Forget one URL
-    #[command(
-        after_help = "Examples:\n  larder cache purge http://example.org/news?page=2\n  larder cache purge /news          that path on every host\n  larder cache purge --soft /news   keep it, but ask the app before it is used again"
-    )]
-    Purge {
-        /// The whole URL as clients ask for it, or a path (begins with /) for every host
-        url: String,
-        /// Make it stale instead of removing it
-        #[arg(long)]
-        soft: bool,
+    /// Forget a URL, or all that has a prefix, a tag, a host in common
+    #[command(after_help = PURGES)]
+    Purge(Purge),
+    /// List the purges that are held, the newest first
+    Purges {
+        /// How many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
     },
     /// Forget everything
     Clear,
+}
+
+const PURGES: &str = "\
+Examples:
+  larder cache purge http://example.org/news?page=2   one URL, with all its variants
+  larder cache purge /news                            that path on every host
+  larder cache purge --prefix http://example.org/news/
+  larder cache purge --glob '/img/**/*.png'           * and ? stop at a slash, ** does not
+  larder cache purge --tag article-7                  of Surrogate-Key or Cache-Tag
+  larder cache purge --host example.org               on every port; example.org:8080: on this one
+  larder cache purge --soft --all                     keep it, but ask the app before it is used
+  larder cache purge --dry-run --tag article-7        how many responses would that be?
+
+A purge is in force, and on disk, when the command returns. URLs, prefixes and globs are about the
+whole URL with its query; those that begin with / are about path and query, on every host.";
+
+/// `larder cache purge …`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(false))]
+pub struct Purge {
+    /// The whole URL as clients ask for it, or a path (begins with /) for every host
+    #[arg(group = "what")]
+    pub url: Option<String>,
+    /// All URLs that begin so
+    #[arg(long, group = "what", value_name = "URL")]
+    pub prefix: Option<String>,
+    /// All URLs that look so: *, **, ?, [a-z], {a,b}
+    #[arg(long, group = "what", value_name = "GLOB")]
+    pub glob: Option<String>,
+    /// All that the app has given this tag
+    #[arg(long, group = "what", value_name = "TAG")]
+    pub tag: Option<String>,
+    /// All of this host
+    #[arg(long, group = "what", value_name = "HOST[:PORT]")]
+    pub host: Option<String>,
+    /// Everything
+    #[arg(long, group = "what")]
+    pub all: bool,
+    /// Make it stale instead of removing it: the app is asked whether it has changed
+    #[arg(long)]
+    pub soft: bool,
+    /// Only count what would be hit
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[cfg(test)]
@@ -141,9 +183,12 @@ mod tests {
 
     #[test]
     fn wrong_usage_exits_with_two() {
-        for line in
-            [&["larder", "--lisen", "x"][..], &["larder", "cache"], &["larder", "cache", "purge"]]
-        {
+        for line in [
+            &["larder", "--lisen", "x"][..],
+            &["larder", "cache"],
+            &["larder", "cache", "purge"],
+            &["larder", "cache", "purge", "/a", "--tag", "b"],
+        ] {
             assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2, "{line:?}");
         }
     }

@@ -1,10 +1,10 @@
-//! `larder cache stats|purge|clear`: the running Larder's cache.
+//! `larder cache …`: the running Larder's cache.
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::args::CacheAction;
+use crate::cli::args::{CacheAction, Purge};
 use crate::cli::client::{Answer, Client, ClientError};
 use crate::cli::{USAGE, complain, refused, say};
 use crate::config::Flags;
@@ -18,18 +18,33 @@ pub fn cache(flags: &Flags, action: &CacheAction) -> ExitCode {
     let answer = match action {
         CacheAction::Stats => client.get("/api/stats"),
         CacheAction::Clear => client.post("/api/purge", &json!({ "all": true })),
-        CacheAction::Purge { url, soft } => {
-            let http = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
-            if !http && !url.starts_with('/') {
+        CacheAction::Purge(purge) => {
+            let http = |url: &str| ["http://", "https://"].iter().any(|s| url.starts_with(s));
+            if let Some(url) = purge.url.as_ref().filter(|url| !http(url) && !url.starts_with('/'))
+            {
                 complain(format_args!(
                     "\"{url}\" is neither a whole URL (http://example.org/news) nor a path (/news)"
                 ));
                 return ExitCode::from(USAGE);
             }
-            client.post("/api/purge", &json!({ "url": url, "soft": soft }))
+            client.post("/api/purge", &body(purge))
         }
+        CacheAction::Purges { limit } => client.get(&format!("/api/purges?limit={limit}")),
     };
     report(&client, answer)
+}
+
+fn body(purge: &Purge) -> Value {
+    let Purge { url, prefix, glob, tag, host, all, soft, dry_run } = purge;
+    let mut body = json!({ "soft": soft, "dry_run": dry_run });
+    let named = [("url", url), ("prefix", prefix), ("glob", glob), ("tag", tag), ("host", host)];
+    for (kind, name) in named.into_iter().filter_map(|(kind, name)| Some((kind, name.as_ref()?))) {
+        body[kind] = json!(name);
+    }
+    if *all {
+        body["all"] = json!(true);
+    }
+    body
 }
 
 fn report(client: &Client, answer: Result<Answer, ClientError>) -> ExitCode {

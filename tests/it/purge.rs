@@ -103,6 +103,213 @@ fn a_purge_holds_over_kill_9() {
     assert!(larder.get("/b").was_hit());
 }
 
+/// Purges by each kind: its body, and which of [`stored_by_kind`] it reaches.
+const KINDS: [(&str, &[&str]); 10] = [
+    (r#""url": "http://app.test/news/1""#, &["/news/1"]),
+    (r#""prefix": "http://app.test/news""#, &["/news/1", "/news/2?p=1"]),
+    (r#""prefix": "/news/2?""#, &["/news/2?p=1"]),
+    (r#""glob": "http://app.test/*/1""#, &["/news/1", "/img/1"]),
+    (r#""glob": "/news/2?p=[0-9]""#, &["/news/2?p=1"]),
+    (r#""tag": "news""#, &["/news/1", "/news/2?p=1"]),
+    (r#""tag": "one""#, &["/news/1", "/img/1"]),
+    (r#""host": "APP.test""#, &["/news/1", "/news/2?p=1", "/img/1", "/other"]),
+    (r#""host": "app.test:81""#, &[]),
+    (r#""all": true"#, &["/news/1", "/news/2?p=1", "/img/1", "/other"]),
+];
+
+const TARGETS: [&str; 4] = ["/news/1", "/news/2?p=1", "/img/1", "/other"];
+
+/// Each target in two variants, with tags in both fields, and with a validator.
+fn tagged() -> Origin {
+    Origin::new(|seen, reply| {
+        let mut fields = vec!["cache-control: max-age=600", "etag: \"1\"", "vary: x-a"];
+        if seen.target.starts_with("/news") {
+            fields.push("surrogate-key: news all");
+        }
+        if seen.path().ends_with("/1") {
+            fields.push("cache-tag: one, all");
+        }
+        if seen.header("if-none-match") == Some("\"1\"") {
+            reply.answer(304, &["etag: \"1\""], "");
+        } else {
+            reply.ok(&fields, "x");
+        }
+    })
+}
+
+fn variant(target: &str, value: &str) -> Ask {
+    Ask::get(target).with("X-A", value)
+}
+
+fn store_by_kind(larder: &Larder) {
+    for target in TARGETS {
+        for value in ["1", "2"] {
+            larder.ask(&variant(target, value)).expect(200);
+            larder.await_hit(&variant(target, value));
+        }
+    }
+}
+
+fn check(larder: &Larder, purge: &str, reached: &[&str], soft: bool) {
+    for target in TARGETS {
+        for value in ["1", "2"] {
+            let answer = larder.ask(&variant(target, value)).expect(200);
+            let case = format!("{purge}, {target} {value}: {}", answer.cache_status());
+            if !reached.contains(&target) {
+                assert!(answer.was_hit(), "{case}");
+            } else if soft {
+                assert_eq!(answer.forwarded(), Some("stale"), "{case}");
+                assert!(answer.cache_status().contains("purged"), "{case}");
+            } else {
+                assert!(matches!(answer.forwarded(), Some("uri-miss" | "vary-miss")), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_kind_reaches_what_it_names_with_all_variants() {
+    let origin = tagged();
+    for (purge, reached) in KINDS {
+        for soft in [false, true] {
+            let larder = Larder::in_front_of(&origin);
+            store_by_kind(&larder);
+            let dry = format!("{{{purge}, \"dry_run\": true}}");
+            let counted = larder.admin_post("/api/purge", &dry).expect(200).json();
+            let case = format!("{purge} {soft}");
+            assert_eq!(counted["would_hit"]["memory"], 2 * reached.len(), "{case}: {counted}");
+            assert_eq!(counted["would_hit"]["disk"], 0, "{case}: {counted}");
+            for target in TARGETS {
+                assert!(larder.ask(&variant(target, "1")).was_hit(), "{case}: dry");
+            }
+            let body = format!("{{{purge}, \"soft\": {soft}}}");
+            let said = larder.admin_post("/api/purge", &body).expect(200).json();
+            assert_eq!(said["recorded"]["soft"], soft, "{said}");
+            let listed = larder.admin_get("/api/purges").expect(200).json();
+            assert_eq!(listed["purges"][0]["position"], said["position"], "{listed}");
+            let kind = purge.split('"').nth(1).expect("a kind");
+            assert_eq!(listed["purges"][0][kind], said["recorded"][kind], "{listed}");
+            check(&larder, purge, reached, soft);
+            for target in TARGETS {
+                let answer = larder.ask(&variant(target, "1"));
+                assert!(answer.was_hit(), "{case}: stored or validated anew");
+                for field in ["surrogate-key", "cache-tag"] {
+                    assert_eq!(answer.header(field), None, "{case}");
+                }
+            }
+            if soft {
+                // The 304 said nothing of tags: they are kept.
+                larder.admin_post("/api/purge", r#"{"tag": "all"}"#).expect(200);
+                assert!(!larder.ask(&variant("/news/1", "1")).was_hit(), "{case}");
+                assert!(larder.ask(&variant("/other", "1")).was_hit(), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_kind_holds_over_sigterm_and_kill_9() {
+    let origin = tagged();
+    for (purge, reached) in KINDS {
+        for (soft, kill) in [(false, true), (true, false), (true, true)] {
+            let larder = Setup::new(&origin.url()).start_with_disk();
+            store_by_kind(&larder);
+            larder.await_on_disk(2 * TARGETS.len() as u64);
+            let body = format!("{{{purge}, \"soft\": {soft}}}");
+            larder.admin_post("/api/purge", &body).expect(200);
+            let larder = if kill { larder.kill_and_restart() } else { larder.restart() };
+            let listed = larder.admin_get("/api/purges").expect(200).text();
+            assert!(listed.contains(&format!("\"soft\":{soft}")), "{listed}");
+            check(&larder, &format!("{purge}, killed: {kill}"), reached, soft);
+        }
+    }
+}
+
+#[test]
+fn a_fetch_that_began_before_a_purge_of_any_kind_is_not_kept_as_fresh() {
+    for (purge, reached) in KINDS {
+        if !reached.contains(&"/news/1") {
+            continue;
+        }
+        for soft in [false, true] {
+            let gate = Gate::default();
+            let held = gate.clone();
+            let origin = Origin::new(move |_, reply| {
+                held.pass();
+                let tags = "cache-tag: news, one";
+                reply.ok(&["cache-control: max-age=60", tags], "x");
+            });
+            let larder = Larder::in_front_of(&origin);
+            let mut client = larder.connect();
+            client.send(Ask::get("/news/1").bytes());
+            origin.await_count(1);
+            let body = format!("{{{purge}, \"soft\": {soft}}}");
+            larder.admin_post("/api/purge", &body).expect(200);
+            gate.open();
+            client.answer("GET").expect(200);
+            assert!(!larder.get("/news/1").was_hit(), "{purge}: from before the purge");
+            assert!(larder.await_hit(&Ask::get("/news/1")).was_hit());
+        }
+    }
+}
+
+#[test]
+fn tags_are_kept_in_answers_where_that_is_configured() {
+    let origin = Origin::new(|seen, reply| {
+        let cache = if seen.target == "/private" { "private" } else { "max-age=60" };
+        reply.ok(&[&format!("cache-control: {cache}"), "surrogate-key: a b", "cache-tag: c"], "x");
+    });
+    for (keep, want) in [(false, None), (true, Some("a b"))] {
+        let larder = Larder::with(&origin, &format!("[cache]\nkeep_tags = {keep}\n"));
+        for (case, ask) in [
+            ("a miss", Ask::get("/")),
+            ("a hit", Ask::get("/")),
+            ("what is not stored", Ask::get("/private")),
+            ("what is passed on", Ask::post("/", "x")),
+        ] {
+            let answer = larder.ask(&ask).expect(200);
+            assert_eq!(answer.header("surrogate-key"), want, "{case}");
+            assert_eq!(answer.header("cache-tag").is_some(), keep, "{case}");
+        }
+        larder.admin_post("/api/purge", r#"{"tag": "c"}"#).expect(200);
+        assert!(!larder.get("/").was_hit());
+    }
+}
+
+#[test]
+fn the_command_line_purges_by_each_kind() {
+    let origin = tagged();
+    let larder = Larder::in_front_of(&origin);
+    let admin = larder.admin.to_string();
+    for (args, reached) in [
+        (&["http://app.test/news/1"][..], &["/news/1"][..]),
+        (&["--prefix", "/news"], &["/news/1", "/news/2?p=1"]),
+        (&["--glob", "/*/1"], &["/news/1", "/img/1"]),
+        (&["--tag", "news"], &["/news/1", "/news/2?p=1"]),
+        (&["--host", "app.test"], &TARGETS),
+        (&["--all", "--soft"], &TARGETS),
+    ] {
+        store_by_kind(&larder);
+        let command = |more: &[&str]| {
+            let out = run(&[&["cache", "purge", "--admin", &admin], args, more].concat());
+            assert!(out.status.success(), "{args:?}: {out:?}");
+            String::from_utf8_lossy(&out.stdout).into_owned()
+        };
+        let counted = command(&["--dry-run"]);
+        let want = format!("\"memory\": {}", 2 * reached.len());
+        assert!(counted.contains(&want), "{args:?}: {counted}");
+        command(&[]);
+        check(&larder, &format!("{args:?}"), reached, args.contains(&"--soft"));
+    }
+    let out = run(&["cache", "purges", "--admin", &admin, "--limit", "1"]);
+    let listed = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && listed.contains("\"all\": true"), "{out:?}");
+    let out = run(&["cache", "purge", "--glob", "/[", "--admin", &admin]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    assert!(said.contains("glob") && said.contains("/news/**"), "what would be right: {said}");
+}
+
 #[test]
 fn the_command_line_purges_clears_and_shows() {
     let origin = Origin::serving(&["cache-control: max-age=60"], "x");
