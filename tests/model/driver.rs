@@ -170,9 +170,9 @@ impl<W: World> Driver<W> {
             let now = self.world.now();
             let slot = &self.pages[page];
             let mut lines = Fields::default();
-            fields
-                .iter()
-                .for_each(|field| request_field(field, &slot.seen, now / 1000, &mut lines));
+            for field in fields {
+                request_field(field, &slot.seen, now / 1000, &mut lines);
+            }
             let ask = Ask { method, path: self.path(page), fields: lines };
             let site =
                 Site { page: slot.page.clone(), mood, done: done.clone(), now_secs: now / 1000 };
@@ -303,7 +303,7 @@ fn note(tally: &mut Tally, ask: &Ask, site: &Site, forecast: &Forecast, before: 
     let status = told.reply.as_ref().map_or(0, |reply| reply.status);
     let failed = site.mood == Mood::Dead || matches!(site.mood, Mood::Fails(_));
     let stale = told.left.is_some_and(|left| left < 0);
-    let conditional = questions.iter().any(|question| question.is_conditional());
+    let conditional = questions.iter().any(Ask::is_conditional);
     let full = questions.iter().any(|q| site.answer(q).is_some_and(|reply| reply.status != 304));
     for (what, seen) in [
         ("HEAD", ask.method == "HEAD"),

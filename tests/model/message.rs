@@ -86,7 +86,9 @@ impl Ask {
     /// A GET for the whole of the same.
     pub fn whole(&self) -> Self {
         let mut ask = Self { method: "GET", ..self.clone() };
-        CONDITIONS.iter().for_each(|name| ask.fields.remove(name));
+        for name in CONDITIONS {
+            ask.fields.remove(name);
+        }
         ask
     }
 
