@@ -36,6 +36,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("listen", text(snapshot.listen), Restart),
         ("workers", snapshot.workers.to_string(), Restart),
         ("trusted_proxies", list(&snapshot.trusted_proxies), Live),
+        ("purge_networks", list(&snapshot.purge_networks), Live),
         ("drain_timeout", text(show_duration(snapshot.drain_timeout)), Live),
         ("debug_headers", snapshot.debug_headers.to_string(), Live),
         ("upstream.name", text(&upstream.name), Live),

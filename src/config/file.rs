@@ -76,6 +76,8 @@ section! {
         workers: Amount,
         /// Peers whose X-Forwarded-* fields are believed. Unix sockets always are. Change: live.
         trusted_proxies: Networks,
+        /// Clients that may use the method PURGE; without any it is refused (405). Change: live.
+        purge_networks: Networks,
         /// How long a graceful end may take. Change: live.
         drain_timeout: Duration,
         /// Show the cache key in Cache-Status. Change: live.

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub workers: usize,
     /// Peers whose X-Forwarded-* fields count. Unix sockets always do. Change: live.
     pub trusted_proxies: Vec<IpNet>,
+    /// Clients that may use the method PURGE. Change: live.
+    pub purge_networks: Vec<IpNet>,
     /// How long a graceful end may take. Change: live.
     pub drain_timeout: Duration,
     /// Include the key in Cache-Status. Change: live.

@@ -12,7 +12,8 @@
 //!   both; [`refill`]: what was lost, from the origin again.
 //! - [`compress`], [`coding`] and [`decode`] put codings on and off.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
-//!   answer; [`query`]: reads with content; [`upgrade`]: tunnels.
+//!   answer; [`query`]: reads with content; [`upgrade`]: tunnels;
+//!   [`purge`]: the method PURGE.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
 
@@ -35,6 +36,7 @@ pub mod interim;
 mod partial;
 mod parts;
 mod pump;
+pub mod purge;
 pub mod query;
 pub mod refill;
 pub mod reply;

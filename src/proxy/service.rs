@@ -19,7 +19,7 @@ use crate::proxy::query::{self, Content};
 use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
-use crate::proxy::{admission, coding, parts, upgrade};
+use crate::proxy::{admission, coding, parts, purge, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
@@ -92,6 +92,9 @@ impl Walk {
                 == MaxForwards::AnswerHere =>
             {
                 return Ok(upgrade::options());
+            }
+            None if ask.head.method.as_str() == purge::METHOD => {
+                return purge::purge(self.worker(), ask, &self.key).await;
             }
             None if ask.upgrade.is_some() => return upgrade::tunnel(self.worker(), ask).await,
             None if ask.head.method == Method::QUERY => return self.query(ask, incoming).await,

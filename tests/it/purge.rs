@@ -366,3 +366,60 @@ fn purges_are_counted() {
         });
     }
 }
+
+#[test]
+fn the_method_purge_is_refused_by_default_and_never_forwarded() {
+    let origin = Origin::serving(&["cache-control: max-age=60"], "x");
+    let larder = Larder::in_front_of(&origin);
+    larder.get("/a").expect(200);
+    let refused = larder.ask(&Ask::new("PURGE", "/a")).expect(405);
+    assert!(refused.header("allow").is_some(), "{refused:?}");
+    assert!(larder.get("/a").was_hit());
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn the_method_purge_purges_a_url_with_all_variants_for_whom_it_is_allowed() {
+    let origin = tagged();
+    let larder = Larder::with(&origin, "purge_networks = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n");
+    store_by_kind(&larder);
+    let seen = origin.count();
+    for (case, ask) in [
+        (
+            "by a proxy for a stranger",
+            Ask::new("PURGE", "/news/1").with("X-Forwarded-For", "203.0.113.9"),
+        ),
+        (
+            "by a proxy for a stranger who says otherwise",
+            Ask::new("PURGE", "/news/1").with("X-Forwarded-For", "10.0.0.1, 203.0.113.9, 10.0.0.2"),
+        ),
+        ("by a proxy that does not say", Ask::new("PURGE", "/news/1").with("Via", "1.1 front")),
+    ] {
+        assert_eq!(larder.ask(&ask).status, 405, "{case}");
+        check(&larder, case, &[], false);
+    }
+    let inside = Ask::new("PURGE", "/news/2?p=1").with("X-Forwarded-For", "10.0.0.1");
+    assert_eq!(larder.ask(&inside).expect(200).text(), "purged\n");
+    assert_eq!(origin.count(), seen, "never forwarded");
+    check(&larder, "by a proxy for somebody inside", &["/news/2?p=1"], false);
+    larder.ask(&Ask::new("PURGE", "/news/1")).expect(200);
+    check(&larder, "directly", &["/news/1"], false);
+    let elsewhere = Ask::new("PURGE", "/img/1").with("Host", "other.test");
+    larder.ask(&elsewhere).expect(200);
+    check(&larder, "another host", &[], false);
+    larder.ask(&Ask::new("PURGE", "/").with("Surrogate-Key", "one")).expect(200);
+    check(&larder, "by tag", &["/news/1", "/img/1"], false);
+    let listed = larder.admin_get("/api/purges").expect(200).json();
+    assert_eq!(listed["purges"][0]["tag"], "one", "{listed}");
+}
+
+#[test]
+fn the_method_purge_is_for_configured_networks_only() {
+    let origin = Origin::serving(&["cache-control: max-age=60"], "x");
+    let larder = Larder::with(&origin, "purge_networks = [\"192.0.2.0/24\"]\n");
+    larder.get("/a").expect(200);
+    larder.ask(&Ask::new("PURGE", "/a")).expect(405);
+    let claimed = Ask::new("PURGE", "/a").with("X-Forwarded-For", "192.0.2.1");
+    larder.ask(&claimed).expect(405);
+    assert!(larder.get("/a").was_hit());
+}
