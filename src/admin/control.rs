@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+use crate::admin::entries::{Entries, EntryShown, Listing};
 use crate::admin::stats::Stats;
 use crate::cache::purge::{Listed, What};
 
@@ -30,6 +31,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// The newest purges that are held, at most `limit`.
     fn purges(&self, limit: usize) -> Purges;
+
+    /// Responses in memory. Takes as long as looking at all of them.
+    fn list(&self, listing: &Listing) -> Result<Entries, String>;
+
+    /// All that is stored for `url`, which is as keys have it.
+    fn show(&self, url: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>>;
 
     /// Reads the configuration file again, all or nothing. The error is what was refused, with
     /// line and remedy. Counting the result in the metrics is the implementer's part.

@@ -4,12 +4,14 @@
 //! - [`router`]: which path does what.
 //! - [`doors`]: who may come in. [`problem`]: what the others hear.
 //! - [`control`]: what the port asks of the running Larder; [`stats`]: the figures it shows;
-//!   [`purge`]: what a purge's body may say; [`query`]: the same of a query.
+//!   [`purge`]: what a purge's body may say; [`query`]: the same of a query;
+//!   [`entries`]: a stored response as it is shown.
 //!
 //! The data plane never waits for any of it.
 
 pub mod control;
 pub mod doors;
+pub mod entries;
 pub mod problem;
 pub mod purge;
 pub mod query;

@@ -86,7 +86,8 @@ fn begins_with_scheme(name: &str) -> bool {
     name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("http"))
 }
 
-fn shape(kind: &str, name: &str) -> Result<(), Problem> {
+/// A URL, or what one begins with.
+pub fn shape(kind: &str, name: &str) -> Result<(), Problem> {
     let whole = ["http://", "https://"].iter().any(|scheme| {
         name.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     });

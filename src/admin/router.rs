@@ -12,12 +12,14 @@ use serde_json::json;
 
 use crate::admin::control::{Control, Readiness};
 use crate::admin::doors::{self, Path};
+use crate::admin::entries::{Entries, Listing};
 use crate::admin::problem::Problem;
 use crate::admin::purge;
 use crate::admin::query;
 use crate::admin::server::Settings;
 use crate::observe::exposition::{Format, expose};
 use crate::observe::metrics::Metrics;
+use crate::semantics::key;
 
 /// A request body at most, in bytes.
 const BODY_MAX: usize = 64 * 1024;
@@ -46,6 +48,7 @@ enum Place {
     Config,
     Purge,
     Purges,
+    Entries,
     Reload,
 }
 
@@ -60,6 +63,7 @@ impl Place {
             "/api/config" => Self::Config,
             "/api/purge" => Self::Purge,
             "/api/purges" => Self::Purges,
+            "/api/entries" => Self::Entries,
             "/api/config/reload" => Self::Reload,
             _ => return None,
         })
@@ -126,6 +130,7 @@ impl Router {
             Place::Healthz => Ok(text(StatusCode::OK, "ok\n")),
             Place::Readyz => Ok(ready(&self.control.ready(), &head.headers)),
             Place::Stats => self.stats().await,
+            Place::Entries => self.entries(head.uri.query()).await,
             Place::Purges => self.purges(head.uri.query()).await,
             _ => Ok(self.config(&head.headers)),
         }
@@ -187,6 +192,31 @@ impl Router {
         let lines: Vec<_> = held.newest.iter().map(purge::listed).collect();
         let body = json!({ "purges": lines, "records": held.records });
         Ok(answer(StatusCode::OK, JSON, body.to_string()))
+    }
+
+    /// One URL's, or a page of all that are in memory.
+    async fn entries(&self, query: Option<&str>) -> Result<Answer, Problem> {
+        let names = ["url", "host", "prefix", "tag", "after", "limit"];
+        let [url, host, prefix, tag, after, limit] = query::read(query, names)?;
+        let entries = if let Some(url) = url {
+            if host.or(prefix).or(tag).or(after).or(limit).is_some() {
+                return Err(query::bad("url stands alone: it names what is stored for one URL"));
+            }
+            purge::shape("url", &url)?;
+            if url.starts_with('/') {
+                return Err(query::bad("url must be a whole one: http://host/path"));
+            }
+            let entries = in_time(self.control.show(key::url(&url))).await?;
+            Entries { entries, next: None, note: None }
+        } else {
+            let limit = query::limit(limit.as_deref())?;
+            let listing = Listing::read([host, prefix, tag], after, limit)?;
+            let control = Arc::clone(&self.control);
+            blocking(move || control.list(&listing)).await?.map_err(internal)?
+        };
+        let body = serde_json::to_string(&entries);
+        let body = body.map_err(|_| internal("the entries could not be written"))?;
+        Ok(answer(StatusCode::OK, JSON, body))
     }
 
     async fn reload(&self) -> Result<Answer, Problem> {

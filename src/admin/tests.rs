@@ -14,6 +14,7 @@ use super::control::{
     BoxFuture, DiskShown, PurgeAnswer, PurgeRequest, Purges, Readiness, ReloadAnswer,
     UpstreamShown, WouldHit,
 };
+use super::entries::{Entries, EntryShown, Listing};
 use super::stats::Stats;
 use super::{Control, Server, Settings, bind, serve};
 use crate::cache::purge::{Class, Listed, What};
@@ -65,6 +66,15 @@ impl Control for Small {
         let what = What::Named(Class::Tag, b"a".to_vec());
         let one = Listed { position: 1 << 60, what, soft: true };
         Purges { newest: vec![one; limit.min(3)], records: 7 }
+    }
+
+    fn list(&self, listing: &Listing) -> Result<Entries, String> {
+        let note = Some(format!("{listing:?}"));
+        Ok(Entries { entries: Vec::new(), next: None, note })
+    }
+
+    fn show(&self, _: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>> {
+        Box::pin(async { Vec::new() })
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadAnswer, String>> {
@@ -305,6 +315,10 @@ fn what_is_wrong_is_a_problem_and_purges_nothing() {
         ("a purge of nothing", "POST", "/api/purge", vec![json], r#"{"tag": ""}"#, 400),
         ("writing purges", "POST", "/api/purges", vec![json], "{}", 405),
         ("no number", "GET", "/api/purges?limit=x", vec![], "", 400),
+        ("unknown filter", "GET", "/api/entries?path=/a", vec![], "", 400),
+        ("an empty filter", "GET", "/api/entries?tag=", vec![], "", 400),
+        ("a url and a filter", "GET", "/api/entries?url=http://a/&tag=b", vec![], "", 400),
+        ("half a url", "GET", "/api/entries?url=/a", vec![], "", 400),
         ("too large", "POST", "/api/purge", vec![json], &large, 413),
         ("a foreign Host", "POST", "/api/purge", vec![json, "Host: evil.example"], all, 421),
         (

@@ -99,6 +99,33 @@ pub enum CacheAction {
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: usize,
     },
+    /// List what is stored (in memory), by its key
+    #[command(
+        after_help = "Examples:\n  larder cache list --host example.org --limit 20\n  larder cache list --tag article-7\n  larder cache list --after CURSOR      the next page; the cursor is `next` of the last one"
+    )]
+    List {
+        /// Only of this host
+        #[arg(long, value_name = "HOST[:PORT]")]
+        host: Option<String>,
+        /// Only URLs that begin so
+        #[arg(long, value_name = "URL")]
+        prefix: Option<String>,
+        /// Only what has this tag
+        #[arg(long, value_name = "TAG")]
+        tag: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+        /// Only what comes behind this
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+    },
+    /// Show what is known of all that is stored for a URL
+    #[command(after_help = "Example:\n  larder cache show http://example.org/news?page=2")]
+    Show {
+        /// The whole URL, as clients ask for it
+        url: String,
+    },
     /// Forget everything
     Clear,
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::cli::args::{CacheAction, Purge};
@@ -29,6 +30,12 @@ pub fn cache(flags: &Flags, action: &CacheAction) -> ExitCode {
             }
             client.post("/api/purge", &body(purge))
         }
+        CacheAction::List { host, prefix, tag, limit, after } => {
+            let named = [("host", host), ("prefix", prefix), ("tag", tag), ("after", after)];
+            let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+            client.get(&query(&format!("/api/entries?limit={limit}"), named))
+        }
+        CacheAction::Show { url } => client.get(&query("/api/entries?", [("url", url)])),
         CacheAction::Purges { limit } => client.get(&format!("/api/purges?limit={limit}")),
     };
     report(&client, answer)
@@ -45,6 +52,17 @@ fn body(purge: &Purge) -> Value {
         body["all"] = json!(true);
     }
     body
+}
+
+/// A path with further parameters, encoded.
+fn query<'a>(path: &str, named: impl IntoIterator<Item = (&'a str, &'a String)>) -> String {
+    let mut path = path.to_owned();
+    for (name, value) in named {
+        let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+        let between = if path.ends_with('?') { "" } else { "&" };
+        path.push_str(&format!("{between}{name}={value}"));
+    }
+    path
 }
 
 fn report(client: &Client, answer: Result<Answer, ClientError>) -> ExitCode {

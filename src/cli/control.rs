@@ -8,10 +8,12 @@ use crate::admin::control::{
     BoxFuture, Control, DiskShown, PurgeAnswer, PurgeRequest, Purges, Readiness, ReloadAnswer,
     UpstreamShown, WouldHit,
 };
+use crate::admin::entries::{self, Entries, EntryShown, Listing};
 use crate::admin::stats::Stats;
 use crate::cache::disk::DiskState;
 use crate::cache::purge::What;
 use crate::cli::rooms::Rooms;
+use crate::clock;
 use crate::config::{Live, effective};
 use crate::observe::metrics::{Alert, Metrics};
 
@@ -115,6 +117,31 @@ impl Control for Office {
     fn purges(&self, limit: usize) -> Purges {
         let purges = &self.rooms.house.tiers.purges;
         Purges { newest: purges.records(limit), records: purges.len() }
+    }
+
+    fn list(&self, listing: &Listing) -> Result<Entries, String> {
+        let tiers = &self.rooms.house.tiers;
+        let page = tiers.list(&listing.filters, listing.after.as_deref(), listing.limit);
+        let page = page.map_err(|error| error.to_string())?;
+        let now = clock::now();
+        let last = page.entries.last().filter(|_| page.more);
+        Ok(Entries {
+            next: last.map(|seen| entries::cursor(&seen.key)),
+            entries: page.entries.iter().map(|seen| EntryShown::of(seen, now)).collect(),
+            note: (tiers.disk.objects() > 0).then(|| {
+                "what is in memory; the names of what is only on disk are not known without \
+                 reading it: ask for it by url"
+                    .to_owned()
+            }),
+        })
+    }
+
+    fn show(&self, url: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>> {
+        Box::pin(async move {
+            let seen = self.rooms.house.tiers.show(&url).await;
+            let now = clock::now();
+            seen.iter().map(|seen| EntryShown::of(seen, now)).collect()
+        })
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadAnswer, String>> {

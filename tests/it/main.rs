@@ -30,6 +30,7 @@ mod directives;
 mod disk_faults;
 mod drain;
 mod early;
+mod entries;
 mod events;
 mod expect;
 mod forwarded;
