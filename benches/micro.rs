@@ -319,6 +319,7 @@ fn worker(handle: &Handle) -> Result<Arc<Worker>, Box<dyn Error>> {
         tiers: Arc::new(tiers(1)),
         flights: Flights::new(Arc::new(Windows::new(1 << 20, 1 << 10)), metrics.clone()),
         uncacheable: Uncacheable::new(1),
+        refused: Uncacheable::new(1),
         metrics: metrics.clone(),
         log: Arc::new(AccessLog::off()),
         via: Pseudonym::new("larder-bench")?,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::admin::entries::{Entries, EntryShown, Listing};
 use crate::admin::stats::Stats;
 use crate::cache::purge::{Listed, What};
+use crate::proxy::explain::{Explanation, Question};
 
 /// A boxed future: keeps [`Control`] object safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -37,6 +38,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// All that is stored for `url`, which is as keys have it.
     fn show(&self, url: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>>;
+
+    /// Why a request would be answered as it is. The error is what is wrong with the question.
+    fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, String>>;
 
     /// Reads the configuration file again, all or nothing. The error is what was refused, with
     /// line and remedy. Counting the result in the metrics is the implementer's part.

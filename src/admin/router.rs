@@ -13,10 +13,12 @@ use serde_json::json;
 use crate::admin::control::{Control, Readiness};
 use crate::admin::doors::{self, Path};
 use crate::admin::entries::{Entries, Listing};
+use crate::admin::explain;
 use crate::admin::problem::Problem;
 use crate::admin::purge;
 use crate::admin::query;
 use crate::admin::server::Settings;
+use crate::clock;
 use crate::observe::exposition::{Format, expose};
 use crate::observe::metrics::Metrics;
 use crate::semantics::key;
@@ -49,6 +51,7 @@ enum Place {
     Purge,
     Purges,
     Entries,
+    Explain,
     Reload,
 }
 
@@ -64,6 +67,7 @@ impl Place {
             "/api/purge" => Self::Purge,
             "/api/purges" => Self::Purges,
             "/api/entries" => Self::Entries,
+            "/api/explain" => Self::Explain,
             "/api/config/reload" => Self::Reload,
             _ => return None,
         })
@@ -130,6 +134,7 @@ impl Router {
             Place::Healthz => Ok(text(StatusCode::OK, "ok\n")),
             Place::Readyz => Ok(ready(&self.control.ready(), &head.headers)),
             Place::Stats => self.stats().await,
+            Place::Explain => self.explain(head.uri.query()).await,
             Place::Entries => self.entries(head.uri.query()).await,
             Place::Purges => self.purges(head.uri.query()).await,
             _ => Ok(self.config(&head.headers)),
@@ -217,6 +222,13 @@ impl Router {
         let body = serde_json::to_string(&entries);
         let body = body.map_err(|_| internal("the entries could not be written"))?;
         Ok(answer(StatusCode::OK, JSON, body))
+    }
+
+    async fn explain(&self, query: Option<&str>) -> Result<Answer, Problem> {
+        let told = in_time(self.control.explain(explain::parse(query)?)).await?;
+        let told = told.map_err(query::bad)?;
+        let body = explain::shown(&told, clock::now());
+        Ok(answer(StatusCode::OK, JSON, body.to_string()))
     }
 
     async fn reload(&self) -> Result<Answer, Problem> {

@@ -20,6 +20,7 @@ use super::{Control, Server, Settings, bind, serve};
 use crate::cache::purge::{Class, Listed, What};
 use crate::config::snapshot::{Admin, Secret};
 use crate::observe::metrics::Metrics;
+use crate::proxy::explain::{Explanation, Question};
 
 /// A Larder in small: it keeps purges, and its configuration can be broken.
 struct Small {
@@ -75,6 +76,10 @@ impl Control for Small {
 
     fn show(&self, _: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>> {
         Box::pin(async { Vec::new() })
+    }
+
+    fn explain(&self, _: Question) -> BoxFuture<'_, Result<Explanation, String>> {
+        Box::pin(async { Err("a Larder in small cannot explain".to_owned()) })
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadAnswer, String>> {
@@ -318,6 +323,8 @@ fn what_is_wrong_is_a_problem_and_purges_nothing() {
         ("unknown filter", "GET", "/api/entries?path=/a", vec![], "", 400),
         ("an empty filter", "GET", "/api/entries?tag=", vec![], "", 400),
         ("a url and a filter", "GET", "/api/entries?url=http://a/&tag=b", vec![], "", 400),
+        ("no question", "GET", "/api/explain", vec![], "", 400),
+        ("an odd question", "GET", "/api/explain?url=http://a/", vec![], "", 400),
         ("half a url", "GET", "/api/entries?url=/a", vec![], "", 400),
         ("too large", "POST", "/api/purge", vec![json], &large, 413),
         ("a foreign Host", "POST", "/api/purge", vec![json, "Host: evil.example"], all, 421),

@@ -126,6 +126,26 @@ pub enum CacheAction {
         /// The whole URL, as clients ask for it
         url: String,
     },
+    /// Say why a request would be answered as it is
+    #[command(
+        after_help = "Examples:\n  larder cache explain http://example.org/news\n  larder cache explain http://example.org/ -H 'Cookie: a=1' -H 'Accept-Language: de'\n  larder cache explain --fetch http://example.org/news    ask the app, too; nothing is stored\n\nThe first line is the reason. Nothing that is stored is used, forgotten or renewed by asking."
+    )]
+    Explain {
+        /// The whole URL, as clients ask for it
+        url: String,
+        /// A header field of the request, as often as wanted
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
+        /// Its method
+        #[arg(short = 'X', long, default_value = "GET")]
+        method: String,
+        /// Ask the app what it would answer now, and judge that; nothing is stored
+        #[arg(long)]
+        fetch: bool,
+        /// All of it as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Forget everything
     Clear,
 }

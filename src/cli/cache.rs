@@ -36,6 +36,13 @@ pub fn cache(flags: &Flags, action: &CacheAction) -> ExitCode {
             client.get(&query(&format!("/api/entries?limit={limit}"), named))
         }
         CacheAction::Show { url } => client.get(&query("/api/entries?", [("url", url)])),
+        CacheAction::Explain { url, headers, method, fetch, json } => {
+            let named = [("url", url), ("method", method)].into_iter();
+            let named = named.chain(headers.iter().map(|field| ("header", field)));
+            let path = query(&format!("/api/explain?fetch={fetch}"), named);
+            let answer = client.get(&path);
+            return report_as(&client, answer, if *json { readable } else { explained });
+        }
         CacheAction::Purges { limit } => client.get(&format!("/api/purges?limit={limit}")),
     };
     report(&client, answer)
@@ -60,16 +67,24 @@ fn query<'a>(path: &str, named: impl IntoIterator<Item = (&'a str, &'a String)>)
     for (name, value) in named {
         let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
         let between = if path.ends_with('?') { "" } else { "&" };
-        path.push_str(&format!("{between}{name}={value}"));
+        path.extend([between, name, "=", &value.to_string()]);
     }
     path
 }
 
 fn report(client: &Client, answer: Result<Answer, ClientError>) -> ExitCode {
+    report_as(client, answer, readable)
+}
+
+fn report_as(
+    client: &Client,
+    answer: Result<Answer, ClientError>,
+    written: impl Fn(&str) -> String,
+) -> ExitCode {
     match answer {
         // 202: taken in, but not everywhere yet.
         Ok(answer) if matches!(answer.status, 200 | 202) => {
-            say(readable(&answer.body));
+            say(written(&answer.body));
             ExitCode::SUCCESS
         }
         Ok(answer) => {
@@ -97,4 +112,47 @@ fn readable(body: &str) -> String {
     let value = serde_json::from_str::<serde_json::Value>(body);
     let pretty = value.ok().and_then(|value| serde_json::to_string_pretty(&value).ok());
     pretty.unwrap_or_else(|| body.trim_end().to_owned())
+}
+
+/// An explanation for people: the reason first.
+fn explained(body: &str) -> String {
+    let Ok(told) = serde_json::from_str::<Value>(body) else { return readable(body) };
+    let mut text = vec![word(&told["answer"]), String::new()];
+    let mut part = |title: &str, value: &Value| {
+        let lines = match value {
+            Value::Null => return,
+            Value::Array(lines) => lines.iter().map(word).collect(),
+            Value::Object(fields) => {
+                fields.iter().map(|(name, value)| format!("{name}: {}", word(value))).collect()
+            }
+            one => vec![word(one)],
+        };
+        for (n, line) in lines.iter().enumerate() {
+            text.push(format!("{:<13} {line}", if n == 0 { title } else { "" }));
+        }
+    };
+    part("Cache-Status", &told["cache_status"]);
+    part("key", &told["key"]);
+    for (title, name) in [
+        ("", "key_from"),
+        ("tiers", "tiers"),
+        ("stored", "stored"),
+        ("freshness", "freshness"),
+        ("notes", "notes"),
+    ] {
+        part(title, &told[name]);
+    }
+    let fetched = &told["fetched"];
+    if fetched.is_object() {
+        part("the app now", &fetched["answer"]);
+        for name in ["status", "fields", "freshness"] {
+            part("", &fetched[name]);
+        }
+    }
+    text.join("\n")
+}
+
+/// A value as it is read: text without quotes.
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }

@@ -1,8 +1,8 @@
 //! What the admin port asks, answered by the real rooms.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::admin::control::{
     BoxFuture, Control, DiskShown, PurgeAnswer, PurgeRequest, Purges, Readiness, ReloadAnswer,
@@ -16,6 +16,9 @@ use crate::cli::rooms::Rooms;
 use crate::clock;
 use crate::config::{Live, effective};
 use crate::observe::metrics::{Alert, Metrics};
+use crate::proxy::explain::{self, Explanation, Question};
+use crate::proxy::worker::Worker;
+use crate::upstream::Pool;
 
 /// The running Larder as the admin port sees it.
 pub struct Office {
@@ -23,12 +26,14 @@ pub struct Office {
     metrics: Arc<Metrics>,
     rooms: Rooms,
     draining: AtomicBool,
+    /// Asks the origin for explanations; it serves nobody.
+    worker: OnceLock<Arc<Worker>>,
 }
 
 impl Office {
     /// Over these rooms.
     pub fn new(live: Arc<Live>, metrics: Arc<Metrics>, rooms: Rooms) -> Self {
-        Self { live, metrics, rooms, draining: AtomicBool::new(false) }
+        Self { live, metrics, rooms, draining: AtomicBool::new(false), worker: OnceLock::new() }
     }
 
     /// From now on `/readyz` says no.
@@ -44,6 +49,13 @@ impl Office {
         self.metrics.alert(Alert::DiskOff, wanted && self.disk() == DiskShown::Off);
         let uncacheable = self.rooms.house.uncacheable.len();
         self.metrics.cache.uncacheable.set(i64::try_from(uncacheable).unwrap_or(i64::MAX));
+    }
+
+    fn worker(&self) -> &Arc<Worker> {
+        self.worker.get_or_init(|| {
+            let Rooms { house, upstreams, .. } = &self.rooms;
+            Worker::new(0, house.clone(), Pool::new(0, upstreams, self.metrics.clone()))
+        })
     }
 
     fn disk(&self) -> DiskShown {
@@ -137,10 +149,19 @@ impl Control for Office {
     }
 
     fn show(&self, url: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>> {
+        let tiers = self.rooms.house.tiers.clone();
         Box::pin(async move {
-            let seen = self.rooms.house.tiers.show(&url).await;
+            let seen = at_leisure(async move { tiers.show(&url).await }).await.unwrap_or_default();
             let now = clock::now();
             seen.iter().map(|seen| EntryShown::of(seen, now)).collect()
+        })
+    }
+
+    fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, String>> {
+        let worker = self.worker().clone();
+        Box::pin(async move {
+            let told = at_leisure(async move { explain::explain(&worker, question).await }).await;
+            told.unwrap_or_else(|| Err("the explanation did not come to an end".to_owned()))
         })
     }
 
@@ -168,4 +189,12 @@ impl Control for Office {
         }
         text
     }
+}
+
+/// What looks at all that is in memory between its waits: off the reactor's threads.
+async fn at_leisure<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let handle = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || handle.block_on(work)).await.ok()
 }

@@ -23,6 +23,9 @@ use crate::proxy::worker::House;
 use crate::semantics::headers::Pseudonym;
 use crate::upstream;
 
+/// Keys of which it is remembered why a request's answer was not stored.
+const REFUSED: usize = 10_000;
+
 /// The rooms of a running Larder.
 #[derive(Clone)]
 pub struct Rooms {
@@ -58,6 +61,7 @@ pub fn build(
         tiers: Arc::new(tiers),
         flights: Flights::new(windows, metrics.clone()),
         uncacheable: Uncacheable::new(snapshot.cache.max_uncacheable),
+        refused: Uncacheable::new(REFUSED),
         metrics: metrics.clone(),
         log: log.clone(),
         via: via(),

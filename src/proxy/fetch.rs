@@ -211,7 +211,7 @@ fn launch(
 }
 
 /// For a request that found nothing stored.
-fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
+pub(super) fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
     Plan {
         worker: worker.clone(),
         view: ask.view.clone(),

@@ -188,10 +188,7 @@ fn part<'a>(plan: &Plan, base: Option<&'a Found>, mut arrived: Arrived) -> Came<
         Err(_) if base.is_some() => Came::Foreign,
         Err(reason) => {
             arrived.response.headers_mut().extend(withheld);
-            if reason.of_response {
-                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
-                plan.worker.house.uncacheable.insert(&plan.primary, reason.word, until);
-            }
+            remember(plan, &reason, arrived.at);
             Came::Private(arrived.private(reason.word))
         }
     }
@@ -321,19 +318,18 @@ async fn answered(
     match keepable(plan, &arrived) {
         Ok(stored) => {
             house.uncacheable.remove(&plan.primary);
+            house.refused.remove(&plan.primary);
             inflow::whole(plan, fill, arrived, stored, withheld).await;
         }
         Err(reason) => {
             arrived.response.headers_mut().extend(withheld);
-            if reason.of_response {
-                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
-                house.uncacheable.insert(&plan.primary, reason.word, until);
-                if let Some(stale) = &plan.stale
-                    && arrived.response.status().is_success()
-                {
-                    // The origin has replaced it by something that may not be kept.
-                    house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
-                }
+            remember(plan, &reason, arrived.at);
+            if reason.of_response
+                && let Some(stale) = &plan.stale
+                && arrived.response.status().is_success()
+            {
+                // The origin has replaced it by something that may not be kept.
+                house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
             }
             let _ = private.send(arrived.private(reason.word));
             fill.tell(Head::Released(reason.word));
@@ -346,6 +342,26 @@ struct NotKept {
     word: &'static str,
     /// The next request would not be kept either.
     of_response: bool,
+}
+
+/// Remembers why there is nothing stored, as long as that is thought to hold.
+fn remember(plan: &Plan, reason: &NotKept, at: Timestamp) {
+    let house = &plan.worker.house;
+    let until = at + plan.view.snapshot.cache.uncacheable_ttl;
+    let table = if reason.of_response { &house.uncacheable } else { &house.refused };
+    table.insert(&plan.primary, reason.word, until);
+}
+
+/// Whether this answer would be stored, and what would be remembered of it; or why not.
+pub(super) fn would_keep(
+    plan: &Plan,
+    mut response: Response<ResponseBody>,
+    asked_at: Timestamp,
+    at: Timestamp,
+) -> Result<Stored, &'static str> {
+    let _ = withheld::take(response.headers_mut(), &plan.view.policy);
+    let arrived = Arrived { response, asked_at, at, origin_ns: 0, position: 0 };
+    keepable(plan, &arrived).map_err(|reason| reason.word)
 }
 
 fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {

@@ -14,6 +14,7 @@
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
 //!   answer; [`query`]: reads with content; [`upgrade`]: tunnels;
 //!   [`purge`]: the method PURGE.
+//! - [`explain`]: the same way without walking it.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
 
@@ -26,6 +27,7 @@ pub mod compress;
 pub mod conn;
 pub mod decode;
 pub mod error;
+pub mod explain;
 pub mod fetch;
 pub mod fill;
 pub mod filling;

@@ -98,7 +98,7 @@ impl Walk {
             }
             None if ask.upgrade.is_some() => return upgrade::tunnel(self.worker(), ask).await,
             None if ask.head.method == Method::QUERY => return self.query(ask, incoming).await,
-            None if !is_for_the_cache(ask) => return self.pass(ask, incoming).await,
+            None if !ask.is_for_the_cache() => return self.pass(ask, incoming).await,
             None => self.look_up(ask).await,
         };
         Ok(self.follow(ask, judged?).await)
@@ -143,7 +143,7 @@ impl Walk {
 
     /// What memory has for this request, where the cache is asked at all.
     fn peek(&self, ask: &Ask) -> Option<Found> {
-        if !is_for_the_cache(ask) {
+        if !ask.is_for_the_cache() {
             return None;
         }
         self.tiers().peek(&self.key, &ask.head.headers)
@@ -165,14 +165,13 @@ impl Walk {
                 return Ok(Use::Fetch(Box::new(Wanted::missing(fwd, variants))));
             }
         };
-        let stale = |why| Decision::new(Outcome::Stale).because(why);
         let (stored, forced) = (&found.entry.stored, found.entry.last_forced());
-        match reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now) {
-            Reuse::Fresh => Self::enough(ask, found, Decision::new(Outcome::Hit), now),
-            Reuse::StaleAllowed => Self::enough(ask, found, stale("max-stale"), now),
+        let judged = reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now);
+        match judged {
+            Reuse::Fresh | Reuse::StaleAllowed => Self::enough(ask, found, judged.decision(), now),
             Reuse::WhileRevalidate => {
                 fetch::in_background(self.worker(), ask, &self.key, &found);
-                Self::enough(ask, found, stale("stale-while-revalidate"), now)
+                Self::enough(ask, found, judged.decision(), now)
             }
             Reuse::OnlyIfCached504 => Err(ProxyError::NotCached),
             Reuse::Validate(fwd, detail) => {
@@ -262,11 +261,7 @@ impl Walk {
         body: RequestBody,
         too_large: Option<&AtomicBool>,
     ) -> Result<Answer, ProxyError> {
-        let (fwd, reason) = if ask.asked.is_read() {
-            (Fwd::Bypass, if ask.asked.has_body { "request-body" } else { "precondition" })
-        } else {
-            (Fwd::Method, "method")
-        };
+        let (fwd, reason) = past_the_cache(ask);
         let passed = forward::pass(self.worker(), ask, body, too_large, reason).await;
         let private = match passed {
             Ok(private) => private,
@@ -321,10 +316,13 @@ impl Walk {
     }
 }
 
-/// If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
-fn is_for_the_cache(ask: &Ask) -> bool {
-    let asked = &ask.asked;
-    asked.is_read() && !asked.has_body && !asked.has_if_match && ask.upgrade.is_none()
+/// Why the cache is not asked for what is no upgrade.
+pub(super) fn past_the_cache(ask: &Ask) -> (Fwd, &'static str) {
+    if ask.asked.is_read() {
+        (Fwd::Bypass, if ask.asked.has_body { "request-body" } else { "precondition" })
+    } else {
+        (Fwd::Method, "method")
+    }
 }
 
 /// Larder's own answer to what it cannot forward.

@@ -30,6 +30,8 @@ pub struct House {
     pub flights: Flights<Shared>,
     /// What turned out not to be worth waiting for each other (hit-for-miss).
     pub uncacheable: Uncacheable,
+    /// What was not stored because of the request that brought it: for explanations only.
+    pub refused: Uncacheable,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where finished requests are written.

@@ -20,7 +20,8 @@
 //! What is written on the way:
 //! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`coding`]: content codings, and
 //!   who gets which; [`encoding`]: what may be coded.
-//! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from.
+//! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from;
+//!   [`words`]: the same for people.
 //! - [`wire`]: where HTTP/1.1 messages begin and end, byte by byte.
 //! - [`etag`], [`date`], [`time`], [`digits`]: the small values of HTTP.
 //!
@@ -60,3 +61,4 @@ pub mod validation;
 pub mod vary;
 pub mod wire;
 pub mod withheld;
+pub mod words;

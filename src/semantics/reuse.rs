@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decision::Fwd;
+use super::decision::{Decision, Fwd, Outcome};
 use super::policy::{ClientDirectives, Policy};
 use super::request::Asked;
 use super::stored::Stored;
@@ -27,6 +27,21 @@ pub enum Reuse {
     Validate(Fwd, &'static str),
     /// The client wants nothing but what is stored, and that will not do: 504.
     OnlyIfCached504,
+}
+
+impl Reuse {
+    /// What is told of it, but for the freshness left.
+    pub const fn decision(self) -> Decision {
+        match self {
+            Self::Fresh => Decision::new(Outcome::Hit),
+            Self::StaleAllowed => Decision::new(Outcome::Stale).because("max-stale"),
+            Self::WhileRevalidate => {
+                Decision::new(Outcome::Stale).because("stale-while-revalidate")
+            }
+            Self::Validate(fwd, why) => Decision::forwarded(Outcome::Miss, fwd).because(why),
+            Self::OnlyIfCached504 => Decision::new(Outcome::Error).because("only-if-cached"),
+        }
+    }
 }
 
 /// Whether `stored` may answer `asked`. `soft_purged`: a purge has made it stale. `last_forced`:

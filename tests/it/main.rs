@@ -33,6 +33,7 @@ mod early;
 mod entries;
 mod events;
 mod expect;
+mod explain;
 mod forwarded;
 mod freshness;
 mod interim;

@@ -272,6 +272,15 @@ impl Listed {
         Some(Self { position: record.position, what, soft })
     }
 
+    /// By what, as the admin API names it.
+    pub fn kind(&self) -> &'static str {
+        match &self.what {
+            What::Named(class, _) => class.as_str(),
+            What::Group(_) => "group",
+            What::Everything => "everything",
+        }
+    }
+
     /// What was purged, as it is read.
     pub fn name(&self) -> Cow<'_, str> {
         match &self.what {
