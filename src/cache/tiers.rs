@@ -223,7 +223,7 @@ impl Tiers {
             // before the new copy is used.
             let logged = self.purges.supersede(&key);
             if self.purges.admits(&logged, &entry.stored.tags, entry.position) != Verdict::Valid
-                || self.is_void(&key, &entry, entry.position)
+                || self.is_void(&key, &entry.stored, entry.position)
             {
                 return Err(Arc::new(entry));
             }

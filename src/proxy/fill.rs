@@ -11,25 +11,25 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
-use crate::cache::entry::{Entry, EntryId, Fields};
+use crate::cache::entry::Entry;
 use crate::cache::flight::{Fill, Head};
 use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
 pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
+pub(super) use crate::proxy::filling::{copied, entry_id, random};
 use crate::proxy::inflow::{self, Part};
 use crate::proxy::partial::{self, Verdict};
 use crate::proxy::refill::Refill;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
-use crate::semantics::policy::Policy;
 use crate::semantics::request::Asked;
 use crate::semantics::search::Variance;
 use crate::semantics::spans::Span;
 use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{encoding, guard, headers, key, storable, tags, validation, vary, withheld};
+use crate::semantics::{encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
 /// What a fill needs to know of the request that began it.
@@ -409,25 +409,4 @@ impl Arrived {
         let Self { response, asked_at, origin_ns, .. } = self;
         Private { response, asked_at, origin_ns, reason }
     }
-}
-
-/// Header fields as they are kept, and sent.
-pub(super) fn copied(policy: &Policy, mut fields: HeaderMap) -> Fields {
-    if !policy.keep_tags {
-        tags::strip(&mut fields);
-    }
-    Fields::copied(&fields)
-}
-
-pub(super) fn random() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
-}
-
-pub(super) fn entry_id() -> EntryId {
-    let (a, b) = (random().to_le_bytes(), random().to_le_bytes());
-    let mut id = [0; 16];
-    for (place, byte) in id.iter_mut().zip(a.into_iter().chain(b)) {
-        *place = byte;
-    }
-    id
 }

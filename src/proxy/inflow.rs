@@ -33,6 +33,8 @@ struct Shape {
     base: Option<Arc<Entry>>,
     /// All that is answered with.
     part: Option<Span>,
+    /// Where the purge log stood when the fetch began.
+    position: u64,
 }
 
 /// A part of a body that came, and how it is to be stored.
@@ -58,7 +60,8 @@ pub(super) async fn whole(
 ) {
     let (head, body) = arrived.response.into_parts();
     let len = body.size_hint().exact();
-    let shape = Shape { len, gaps: vec![(0, len)], base: None, part: None };
+    let position = arrived.position;
+    let shape = Shape { len, gaps: vec![(0, len)], base: None, part: None, position };
     let filling = open(plan, &fill, head.headers, stored, withheld, arrived.origin_ns, shape);
     let shared = Arc::new(Shared::Filling(Box::new(filling)));
     fill.tell(Head::Shared(shared.clone()));
@@ -116,6 +119,7 @@ pub(super) async fn parts(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived,
             Some(_) => plan.part,
             None => Some(span),
         },
+        position: arrived.position,
     };
     let filling = open(plan, &fill, fields, stored, withheld, arrived.origin_ns, shape);
     let shared = Arc::new(Shared::Filling(Box::new(filling)));
@@ -171,7 +175,7 @@ fn open(
     if guard::reflects_origin(&plan.request_fields, &fields) {
         fields.append(VARY, HeaderValue::from_static("Origin"));
     }
-    let Shape { len, gaps, base, part } = shape;
+    let Shape { len, gaps, base, part, position } = shape;
     let compressible = stored.status == 200 && encoding::compressible(&fields);
     let whole = base.is_none() && part.is_none();
     let worth_it =
@@ -206,6 +210,7 @@ fn open(
         fields: copied(&plan.view.policy, fields),
         stored,
         origin_ns,
+        position,
     }
 }
 

@@ -13,7 +13,7 @@
 //! - [`compress`], [`coding`] and [`decode`] put codings on and off.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
 //!   answer; [`query`]: reads with content; [`upgrade`]: tunnels;
-//!   [`purge`]: the method PURGE.
+//!   [`purge`]: the method PURGE; [`post`]: answers to POST.
 //! - [`explain`]: the same way without walking it.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
@@ -37,6 +37,7 @@ mod inflow;
 pub mod interim;
 mod partial;
 mod parts;
+pub mod post;
 mod pump;
 pub mod purge;
 pub mod query;

@@ -19,7 +19,7 @@ use crate::proxy::query::{self, Content};
 use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
-use crate::proxy::{admission, coding, parts, purge, upgrade};
+use crate::proxy::{admission, coding, parts, post, purge, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
@@ -271,7 +271,7 @@ impl Walk {
             self.invalidate(ask, private.response.status().as_u16(), private.response.headers());
         }
         if ask.head.method == Method::POST {
-            let answered = fetch::answer_post(self.worker(), ask, &self.key, private).await;
+            let answered = post::answer(self.worker(), ask, &self.key, private).await;
             return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
         }
         let decision = Decision::forwarded(Outcome::Pass, fwd);

@@ -1,5 +1,8 @@
 //! Purges by the admin port and by the command line.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use crate::support::larder::larder as run;
 use crate::support::{Ask, Gate, Larder, Origin, SOON, Setup, eventually};
 
@@ -251,6 +254,95 @@ fn a_fetch_that_began_before_a_purge_of_any_kind_is_not_kept_as_fresh() {
             assert!(larder.await_hit(&Ask::get("/news/1")).was_hit());
         }
     }
+}
+
+/// A request that begins after the purge's answer must not get what was asked for before it, though
+/// it is still coming in.
+#[test]
+fn nobody_joins_a_fetch_that_began_before_a_purge() {
+    for (purge, reached) in KINDS {
+        if !reached.contains(&"/news/1") {
+            continue;
+        }
+        for soft in [false, true] {
+            let gate = Gate::default();
+            let (held, count) = (gate.clone(), AtomicUsize::new(0));
+            let origin = Origin::new(move |_, reply| {
+                let version = count.fetch_add(1, Ordering::SeqCst);
+                if version == 0 {
+                    held.pass();
+                }
+                let fields = ["cache-control: max-age=60", "cache-tag: news, one"];
+                reply.ok(&fields, version.to_string().as_str());
+            });
+            let larder = Larder::in_front_of(&origin);
+            let mut before = larder.connect();
+            before.send(Ask::get("/news/1").bytes());
+            origin.await_count(1);
+            let body = format!("{{{purge}, \"soft\": {soft}}}");
+            larder.admin_post("/api/purge", &body).expect(200);
+            let mut after: Vec<_> = (0..4).map(|_| larder.connect()).collect();
+            for client in &mut after {
+                client.send(Ask::get("/news/1").bytes());
+            }
+            eventually("them to wait for the fetch", SOON, || {
+                larder.metrics().count("larder_collapsed_requests_total", &[]) == 4
+            });
+            gate.open();
+            assert_eq!(before.answer("GET").expect(200).text(), "0", "{purge}");
+            for client in &mut after {
+                assert_eq!(client.answer("GET").expect(200).text(), "1", "{purge}, soft: {soft}");
+            }
+            assert_eq!(larder.await_hit(&Ask::get("/news/1")).text(), "1");
+            assert_eq!(origin.count(), 2, "they share one fetch again");
+        }
+    }
+}
+
+/// Clients that never pause, an origin whose answer grows: whoever asks after a purge's answer gets
+/// nothing older than what the origin said when the purge began.
+#[test]
+fn under_load_nothing_from_before_a_purge_is_served_after_it() {
+    let version = Arc::new(AtomicUsize::new(0));
+    let now = version.clone();
+    let origin = Origin::new(move |_, reply| {
+        let fields = ["cache-control: max-age=600", "cache-tag: news, one"];
+        reply.ok(&fields, now.load(Ordering::SeqCst).to_string().as_str());
+    });
+    let larder = Setup::new(&origin.url()).start_with_disk();
+    let (floor, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let served: usize = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut client, mut served) = (larder.connect(), 0);
+                    while !stop.load(Ordering::SeqCst) {
+                        let least = floor.load(Ordering::SeqCst);
+                        let answer = client.ask(&Ask::get("/news/1")).expect(200);
+                        let got: usize = answer.text().parse().expect("a number");
+                        assert!(got >= least, "{got} after the purge of {least}: {answer:?}");
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        for round in 0..60 {
+            let (purge, reached) = KINDS[round % KINDS.len()];
+            if !reached.contains(&"/news/1") {
+                continue;
+            }
+            let new = version.fetch_add(1, Ordering::SeqCst) + 1;
+            let body = format!("{{{purge}, \"soft\": {}}}", round % 3 == 0);
+            let done = larder.admin_post("/api/purge", &body);
+            floor.store(new, Ordering::SeqCst);
+            done.expect(200);
+            larder.await_hit(&Ask::get("/news/1"));
+        }
+        stop.store(true, Ordering::SeqCst);
+        clients.into_iter().map(|client| client.join().expect("no stale answer")).sum()
+    });
+    assert!(served > 100, "{served} requests were no load");
 }
 
 #[test]

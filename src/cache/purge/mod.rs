@@ -211,7 +211,14 @@ impl PurgeLog {
     /// Whether the copy that superseded others under this ticket, whose fetch began at
     /// `fetched_at` and that has these tags, was itself purged meanwhile.
     pub fn admits(&self, ticket: &Ticket, tags: &Tags, fetched_at: u64) -> Verdict {
-        let copy = Subject { key: &ticket.key, tags };
+        self.purged(Subject { key: &ticket.key, tags }, fetched_at)
+    }
+
+    /// The same of any copy: what purges say of it, newer copies of its key aside.
+    pub fn purged(&self, copy: Subject<'_>, fetched_at: u64) -> Verdict {
+        if fetched_at == self.position() {
+            return Verdict::Valid;
+        }
         self.log.verdict(fetched_at, |marks| marks.purged(copy, fetched_at))
     }
 

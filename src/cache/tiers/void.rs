@@ -6,6 +6,7 @@ use super::Tiers;
 use crate::cache::entry::Entry;
 use crate::cache::purge::{Class, PurgeError, Subject, Verdict, What};
 use crate::semantics::key;
+use crate::semantics::stored::Stored;
 
 impl Tiers {
     /// What the purge log says of `entry` under `key`, which was fetched or checked last at `base`.
@@ -13,7 +14,7 @@ impl Tiers {
         let copy = Subject { key, tags: &entry.stored.tags };
         match self.purges.verdict(copy, entry.position, base) {
             Verdict::Purged => Verdict::Purged,
-            _ if self.is_void(key, entry, base) => Verdict::Purged,
+            _ if self.is_void(key, &entry.stored, base) => Verdict::Purged,
             verdict => verdict,
         }
     }
@@ -59,9 +60,16 @@ impl Tiers {
         Ok(count)
     }
 
-    /// A group that `entry` belongs to was made void after `base` (RFC 9875).
-    pub(super) fn is_void(&self, key: &[u8], entry: &Entry, base: u64) -> bool {
-        let groups = &entry.stored.groups;
+    /// No purge is newer than the fetch of what has come for `key`, which began at `position`: it
+    /// may answer a request that began after that, too.
+    pub fn is_current(&self, key: &[u8], stored: &Stored, position: u64) -> bool {
+        let copy = Subject { key, tags: &stored.tags };
+        self.purges.purged(copy, position) == Verdict::Valid && !self.is_void(key, stored, position)
+    }
+
+    /// A group that it belongs to was made void after `base` (RFC 9875).
+    pub(super) fn is_void(&self, key: &[u8], stored: &Stored, base: u64) -> bool {
+        let groups = &stored.groups;
         !groups.is_empty()
             && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
     }
