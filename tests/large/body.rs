@@ -1,6 +1,7 @@
 //! A body of any length whose every byte follows from where it stands, an origin that has it, and
 //! a client that checks it as it comes.
 
+use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
@@ -114,6 +115,33 @@ impl Body {
         }
         assert_eq!(at, span.end, "it ended cleanly before its end");
         Ok(())
+    }
+
+    /// Reads the whole in gzip as it comes, chunked or by its length.
+    #[track_caller]
+    pub fn read_gzip(&self, client: &mut Client, head: &Answer, len: u64) {
+        let mut left = head.header("content-length").map(|len| len.parse::<usize>().unwrap());
+        let mut plain = flate2::write::GzDecoder::new(Vec::new());
+        let mut at = 0;
+        loop {
+            let some = match &mut left {
+                None => client.chunk().expect("more"),
+                Some(0) => None,
+                Some(left) => {
+                    let now = PIECE.min(*left);
+                    *left -= now;
+                    Some(client.exactly(now).expect("more"))
+                }
+            };
+            let Some(some) = some else { break };
+            plain.write_all(&some).expect("gzip");
+            self.check(at, plain.get_ref());
+            at += plain.get_ref().len() as u64;
+            plain.get_mut().clear();
+        }
+        let rest = plain.finish().expect("the end of gzip");
+        self.check(at, &rest);
+        assert_eq!(at + rest.len() as u64, len, "it ended cleanly before its end");
     }
 
     /// Asks `client` for the whole, which must come whole and right.

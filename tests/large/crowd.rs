@@ -26,10 +26,10 @@ struct Times {
 /// 2 MiB, of which 64 KiB are due every 62.5 ms.
 #[test]
 fn two_hundred_clients_get_a_slow_object_as_fast_as_the_first() {
-    let _turn = turn();
     const CLIENTS: usize = 200;
     const PIECES: u32 = 32;
     const PACE: Duration = Duration::from_micros(62_500);
+    let _turn = turn();
     for (case, fields, accept) in
         [("as it is", FIELDS, None), ("gzipped on the way", TEXT, Some("gzip"))]
     {
@@ -62,7 +62,9 @@ fn two_hundred_clients_get_a_slow_object_as_fast_as_the_first() {
         }
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| larder.connect()).collect();
         let began = Instant::now();
-        clients.iter_mut().for_each(|client| client.send(ask.bytes()));
+        for client in &mut clients {
+            client.send(ask.bytes());
+        }
         let readers = clients.into_iter().map(|mut client| {
             let len = body.len();
             thread::spawn(move || {
@@ -116,9 +118,9 @@ fn unchunked_and_unzipped(mut wire: &[u8]) -> Vec<u8> {
 /// Eight clients that ask and do not read, beside one that does.
 #[test]
 fn who_does_not_read_holds_nobody_up_and_takes_no_memory() {
-    let _turn = turn();
     const LEN: u64 = 64 * MIB;
     const IDLE: usize = 8;
+    let _turn = turn();
     let (gate, body) = (Gate::default(), Body::new());
     let held = gate.clone();
     let origin = Origin::new(move |seen, reply| {
@@ -176,8 +178,8 @@ fn halting(len: u64, then: impl Fn(&Body, &mut Reply) + Send + Sync + 'static) -
 
 #[test]
 fn a_leader_that_leaves_in_the_middle_takes_nothing_along() {
-    let _turn = turn();
     const LEN: u64 = 4 * MIB;
+    let _turn = turn();
     let (origin, gate) = halting(LEN, |body, reply| body.each(LEN / 2..LEN, |p| reply.raw(p)));
     let larder = Setup::new(&origin.url()).start_with_disk();
     let body = Body::new();
@@ -191,7 +193,9 @@ fn a_leader_that_leaves_in_the_middle_takes_nothing_along() {
     leader.head().expect(200);
     leader.some().expect("first bytes");
     let mut followers: Vec<_> = (0..20).map(|_| larder.connect()).collect();
-    followers.iter_mut().for_each(|client| client.send(Ask::get("/big").bytes()));
+    for client in &mut followers {
+        client.send(Ask::get("/big").bytes());
+    }
     let heads: Vec<_> = followers.iter_mut().map(half).collect();
     drop(leader); // with bytes unread: a reset
     eventually("the leader to be gone", SOON, || larder.process.stdout().contains("aborted"));
@@ -206,8 +210,8 @@ fn a_leader_that_leaves_in_the_middle_takes_nothing_along() {
 /// Every client has had bytes of the body by then, so that nothing but its framing can tell it.
 #[test]
 fn an_origin_that_fails_in_the_middle_ends_nothing_cleanly() {
-    let _turn = turn();
     const LEN: u64 = 2 * MIB;
+    let _turn = turn();
     for (case, path, reset) in [
         ("closed, by length", "/big", false),
         ("reset, by length", "/big", true),

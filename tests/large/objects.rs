@@ -75,7 +75,7 @@ fn parts(len: u64) -> Vec<String> {
 
 /// Every kind of part comes from the store, and is right.
 #[track_caller]
-fn check_parts(larder: &Larder, body: &Body, target: &str, len: u64) {
+fn check_parts(larder: &Larder, body: &Body, target: &str, len: u64, of: &str) {
     for range in parts(len) {
         let part = body.read_part(larder, target, &range, len);
         assert!(part.was_hit(), "{range}: {:?}", part.headers);
@@ -92,7 +92,7 @@ fn check_parts(larder: &Larder, body: &Body, target: &str, len: u64) {
     for span in spans {
         let (from, to) = (span.start, span.end - 1);
         let separator = if want.is_empty() { "--" } else { "\r\n--" };
-        let head = format!("{separator}{boundary}\r\ncontent-type: video/mp4\r\n");
+        let head = format!("{separator}{boundary}\r\ncontent-type: {of}\r\n");
         want.extend_from_slice(head.as_bytes());
         want.extend_from_slice(
             format!("content-range: bytes {from}-{to}/{len}\r\n\r\n").as_bytes(),
@@ -124,7 +124,7 @@ fn a_large_object_streams_through_and_is_served_from_disk() {
         assert!(body.read_whole(&mut client, "/big", len).was_hit(), "{turn}");
     }
     memory.check(&larder, "from disk");
-    check_parts(&larder, &body, "/big", len);
+    check_parts(&larder, &body, "/big", len, "video/mp4");
     memory.check(&larder, "parts");
     assert_eq!(origin.count_of("/big"), 1);
     let read = larder.metrics().count("larder_disk_reads_total", &[]);
@@ -134,11 +134,11 @@ fn a_large_object_streams_through_and_is_served_from_disk() {
     let memory = Memory::of(&larder);
     origin.stop();
     assert!(body.read_whole(&mut larder.connect(), "/big", len).was_hit(), "after a restart");
-    check_parts(&larder, &body, "/big", len);
+    check_parts(&larder, &body, "/big", len, "video/mp4");
     memory.check(&larder, "after a restart");
     let larder = larder.kill_and_restart();
     assert!(body.read_whole(&mut larder.connect(), "/big", len).was_hit(), "after a kill");
-    check_parts(&larder, &body, "/big", len);
+    check_parts(&larder, &body, "/big", len, "video/mp4");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_large_object_needs_neither_ranges_nor_a_length() {
         let hit = body.read_whole(&mut larder.connect(), "/big", len);
         assert!(hit.was_hit(), "{case}: {hit:?}");
         assert_eq!(hit.header("content-length"), Some(&*len.to_string()), "{case}");
-        check_parts(&larder, &body, "/big", len);
+        check_parts(&larder, &body, "/big", len, "video/mp4");
         memory.check(&larder, &format!("{case}, from disk"));
         assert_eq!(origin.count_of("/big"), 1, "{case}");
     }
@@ -213,7 +213,7 @@ fn a_kill_half_way_leaves_no_wrong_byte() {
     assert!(asked[2] == want[2] || asked[2] == format!("bytes={tail}-"), "{asked:?}");
     for path in ["/big", "/parts"] {
         assert!(body.read_whole(&mut larder.connect(), path, len).was_hit(), "{path}");
-        check_parts(&larder, &body, path, len);
+        check_parts(&larder, &body, path, len, "video/mp4");
     }
     let larder = larder.kill_and_restart();
     for path in ["/big", "/parts"] {
@@ -259,6 +259,40 @@ fn the_end_of_what_is_being_filled_comes_before_the_whole() {
     gate.open();
     body.read(&mut client, &head, len / 2..len, |_| {}).expect("the second half");
     assert!(body.read_whole(&mut larder.connect(), "/big", len).was_hit());
-    check_parts(&larder, &body, "/big", len);
+    check_parts(&larder, &body, "/big", len, "video/mp4");
     assert_eq!(origin.count(), 2);
+}
+
+/// Fetched plain, and wanted in gzip by two, of whom one does not read. What cannot be compressed
+/// comes out as large as it went in: the most that there is to hold.
+#[test]
+fn a_large_stored_text_is_gzipped_in_bounded_memory() {
+    let _turn = turn();
+    let len = size() / 2;
+    let fields = ["cache-control: max-age=86400", "etag: \"v1\"", "content-type: text/plain"];
+    let origin = origin(move |body, seen, reply| match seen.path() {
+        "/warm-up" => reply.ok(&[], "x"),
+        _ => body.answer(seen, reply, len, &fields),
+    });
+    let body = Body::new();
+    let larder = setup(&origin).start_with_disk();
+    let memory = Memory::of(&larder);
+    body.read_whole(&mut larder.connect(), "/big", len);
+    let ask = Ask::get("/big").with("Accept-Encoding", "gzip");
+    let mut idle = larder.connect();
+    idle.send(ask.bytes());
+    for (case, stored) in [("on the way", false), ("from disk", true)] {
+        let mut client = larder.connect();
+        client.send(ask.bytes());
+        let head = client.head().expect(200);
+        assert!(head.was_hit() && head.is_gzip(), "{case}: {head:?}");
+        assert_eq!(head.header("content-length").is_some(), stored, "{case}: {head:?}");
+        body.read_gzip(&mut client, &head, len);
+        memory.check(&larder, case);
+    }
+    let head = idle.head().expect(200);
+    body.read_gzip(&mut idle, &head, len);
+    check_parts(&larder, &body, "/big", len, "text/plain");
+    assert_eq!(larder.metrics().count("larder_cache_compressed_total", &[]), 1);
+    assert_eq!(origin.count_of("/big"), 1);
 }
