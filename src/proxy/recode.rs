@@ -236,29 +236,19 @@ impl Drop for Making {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::HeaderMap;
 
     use super::*;
     use crate::cache::entry::{Fields, StoredBody};
     use crate::cache::flight::windows::Windows;
     use crate::observe::metrics::Metrics;
-    use crate::semantics::policy::{ClientDirectives, Policy};
+    use crate::semantics::policy::Policy;
     use crate::semantics::storable;
     use crate::semantics::time::Timestamp;
 
     fn entry(number: u8) -> Arc<Entry> {
         let at = Timestamp::from_millis(1);
-        let policy = Policy {
-            default_ttl: Duration::ZERO,
-            heuristic_errors: Duration::ZERO,
-            keep_stale: Duration::ZERO,
-            share_set_cookie: false,
-            client_directives: ClientDirectives::Limit,
-            targeted: Vec::new(),
-        };
-        let stored = storable::unstored(200, &HeaderMap::new(), &policy, at, at);
+        let stored = storable::unstored(200, &HeaderMap::new(), &Policy::BARE, at, at);
         let mut entry = Entry::new(stored, Fields::default(), StoredBody::Inline(Bytes::new()), 0);
         entry.id = [number; 16];
         Arc::new(entry)
