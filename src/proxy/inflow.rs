@@ -93,7 +93,8 @@ async fn keep_whole(
     plan.admit(filling, entry).await
 }
 
-fn body_at(place: Place) -> StoredBody {
+/// The body that lies there.
+pub(super) fn body_at(place: Place) -> StoredBody {
     match place {
         Place::Inline(bytes) => StoredBody::Inline(bytes),
         Place::Segments(segments) => StoredBody::segmented(segments),
@@ -176,7 +177,7 @@ fn open(
     let whole = base.is_none() && part.is_none();
     let worth_it =
         whole && compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
-    let window = snapshot.cache.window.max(snapshot.cache.segment_size.saturating_mul(2));
+    let window = snapshot.cache.flight_window();
     let place = match Variance::of(&fields).filter(|_| plan.by_query) {
         Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
         None => plan.primary.clone(),

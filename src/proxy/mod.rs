@@ -10,7 +10,8 @@
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] gives its bytes. `parts`
 //!   says which and where from: a [`segments`] reader, a [`flight_reader`], an [`assembly`] of
 //!   both; [`refill`]: what was lost, from the origin again.
-//! - [`compress`], [`coding`] and [`decode`] put codings on and off.
+//! - [`compress`], [`coding`] and [`decode`] put codings on and off; [`recode`]: on a large stored
+//!   body.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
 //!   answer; [`query`]: reads with content; [`upgrade`]: tunnels.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
@@ -36,6 +37,7 @@ mod partial;
 mod parts;
 mod pump;
 pub mod query;
+pub mod recode;
 pub mod refill;
 pub mod reply;
 mod represent;

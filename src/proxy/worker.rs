@@ -15,6 +15,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
+use crate::proxy::recode::Recodings;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
 use crate::semantics::unkeyed::Unkeyed;
@@ -30,6 +31,8 @@ pub struct House {
     pub flights: Flights<Shared>,
     /// What turned out not to be worth waiting for each other (hit-for-miss).
     pub uncacheable: Uncacheable,
+    /// What is being coded.
+    pub recodings: Recodings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where finished requests are written.

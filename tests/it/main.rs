@@ -46,6 +46,7 @@ mod purge;
 mod query;
 mod range_head;
 mod real_app;
+mod recode;
 mod reload;
 mod requests_bad;
 mod restart;

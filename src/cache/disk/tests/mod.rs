@@ -225,6 +225,30 @@ async fn a_hundred_lookups_at_once_are_one_read() {
     disk.close(Duration::from_secs(5)).await;
 }
 
+/// Changes are counted for several keys together: those of others must not make a miss.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_is_found_while_much_else_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, _) = open(dir.path(), 64 * MIB);
+    ready(&disk).await;
+    assert_eq!(put(&disk, "kept", b"value").await, Put::Queued);
+    disk.flush().await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let (other, ended) = (disk.clone(), done.clone());
+    let busy = std::thread::spawn(move || {
+        let changes = (0_u64..).take_while(|_| ended.load(Ordering::Relaxed) == 0);
+        changes.map(|n| other.delete(&n.to_le_bytes())).count()
+    });
+    let mut missed = 0;
+    for _ in 0..3000 {
+        missed += usize::from(load(&disk, b"kept").await.is_none());
+    }
+    done.store(1, Ordering::Relaxed);
+    let changes = busy.join().unwrap();
+    assert!(changes > 3000, "{changes} changes meanwhile");
+    assert_eq!(missed, 0, "of 3000 while {changes} others changed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deletes_during_recovery_hold() {
     let dir = tempfile::tempdir().unwrap();
