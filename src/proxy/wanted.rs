@@ -78,7 +78,7 @@ impl Wanted {
     pub fn completed(ask: &Ask, found: Found, gaps: Vec<Span>) -> Self {
         let none = Self { fwd: Fwd::Partial, ..Self::missing(Fwd::Partial, None) };
         let entry = &found.entry;
-        let part = match parts::asked_for(ask, &entry.stored, entry.identity.len()) {
+        let part = match parts::wanted_of(ask, entry) {
             RangeAnswer::Part(span) => Some(span),
             RangeAnswer::Whole => None,
             RangeAnswer::Parts(_) | RangeAnswer::Unsatisfiable => return none,
