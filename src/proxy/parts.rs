@@ -21,7 +21,7 @@ use crate::proxy::segments::{Extent, SegmentReader};
 use crate::proxy::worker::Worker;
 use crate::semantics::content_range::ContentRange;
 use crate::semantics::range::{self, RangeAnswer};
-use crate::semantics::spans::Span;
+use crate::semantics::spans::{self, Span};
 use crate::semantics::stored::Stored;
 use crate::semantics::validation::{self, Precondition};
 use crate::semantics::{digits, encoding};
@@ -235,15 +235,11 @@ impl<'a> Shelf<'a> {
         Chunk::Segments(Box::new(SegmentReader::new(tiers.clone(), extent, refill)))
     }
 
-    /// Adds what is held, or on its way, of `span`.
+    /// Adds what is held, or on its way, of `span`. What is both comes from the origin: many gaps
+    /// are asked for as one, with what is held between them.
     pub(super) fn coming(&self, filling: &Filling, span: Span, chunks: &mut VecDeque<Chunk>) {
         let mut parts: Vec<(u64, Chunk)> = Vec::new();
-        if let Some(base) = &filling.base {
-            let pieces = base.identity.pieces();
-            let held =
-                pieces.within(span).map(|piece| (piece.span.from(), self.chunk(piece, true)));
-            parts.extend(held);
-        }
+        let mut asked = Vec::with_capacity(filling.gaps.len());
         for gap in &filling.gaps {
             let to = gap.to.or(filling.len).unwrap_or(u64::MAX);
             if let Some(wanted) = Span::new(gap.from, to).and_then(|gap| gap.intersection(span)) {
@@ -251,7 +247,13 @@ impl<'a> Shelf<'a> {
                 let kept = self.kept(gap.id, gap.to.map(|to| to - gap.from));
                 let reader = FlightReader::new(reader, gap.from, Some(wanted.len()), kept).only();
                 parts.push((wanted.from(), Chunk::Flight(Box::new(reader))));
+                asked.push(wanted);
             }
+        }
+        if let Some(base) = &filling.base {
+            let pieces = base.identity.pieces();
+            let held = spans::gaps(asked, span).into_iter().flat_map(|rest| pieces.within(rest));
+            parts.extend(held.map(|piece| (piece.span.from(), self.chunk(piece, true))));
         }
         parts.sort_by_key(|(from, _)| *from);
         chunks.extend(parts.into_iter().map(|(_, chunk)| chunk));

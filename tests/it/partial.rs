@@ -82,6 +82,11 @@ fn a_whole_is_completed_by_what_is_missing() {
         ("its middle", &["0-99", "900-999"], &["100-899"]),
         ("two gaps", &["100-199", "300-999"], &["0-99", "200-299"]),
         ("many gaps, in one", &["100-109", "200-209", "300-309", "400-409", "500-509"], &["0-"]),
+        (
+            "many between what is held",
+            &["0-9", "100-109", "200-209", "300-309", "400-409", "500-509", "990-999"],
+            &["10-989"],
+        ),
     ] {
         let origin = Content::new(body.clone(), "\"v1\"").origin();
         let larder = Larder::in_front_of(&origin);

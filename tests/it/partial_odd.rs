@@ -1,7 +1,7 @@
 //! What no decent app or client does with ranges: wrong 206s are passed on as they are and never
 //! kept, odd Ranges cost nobody anything.
 
-use crate::support::{Ask, Content, Ending, Larder, Origin, noise};
+use crate::support::{Ask, Content, Ending, Larder, Origin, SOON, eventually, noise};
 
 const LEN: usize = 1000;
 
@@ -79,6 +79,9 @@ fn a_206_that_is_longer_or_shorter_than_it_says_is_not_kept() {
             if len < 100 {
                 assert_ne!(answer.ending, Ending::Complete, "{case}: {answer:?}");
             }
+            eventually("the fetch to end", SOON, || {
+                larder.metrics().count("larder_flights", &[]) == 0
+            });
             assert_eq!(origin.count(), n, "{case}: not kept");
         }
     }
@@ -222,6 +225,20 @@ fn another_unit_is_not_known() {
         assert!(answer.body == noise(LEN, 1), "{answer:?}");
     }
     assert_eq!((origin.count(), origin.last().all("range").len()), (1, 0));
+}
+
+#[test]
+fn head_has_no_parts() {
+    let origin = Content::new(noise(LEN, 1), "\"v1\"").origin(); // it would answer with 206
+    let larder = Larder::in_front_of(&origin);
+    let head = Ask::head("/").with("Range", "bytes=0-9");
+    for hit in [false, true] {
+        let answer = larder.ask(&head).expect(200);
+        assert_eq!(answer.header("content-length"), Some("1000"), "{answer:?}");
+        assert_eq!(answer.was_hit(), hit, "{answer:?}");
+        assert_eq!(origin.last().all("range").len(), 0);
+        larder.get("/").expect(200);
+    }
 }
 
 #[test]
