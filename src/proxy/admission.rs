@@ -70,9 +70,8 @@ pub fn admit(
 /// Makes ranges that overlap one, and drops a Range that is not understood: neither is the origin's
 /// burden (RFC 9110 §14.2). What other methods than reads mean by it is theirs. True: one is left.
 fn tidy_range(head: &mut request::Parts) -> bool {
-    let understood = Ranges::of(&head.headers);
     let is_read = [Method::GET, Method::QUERY].contains(&head.method);
-    let fewer = match understood {
+    let fewer = match Ranges::of(&head.headers) {
         Some(ranges) if ranges.is_single() => return true,
         Some(ranges) => ranges.coalesced(),
         None if is_read => None,

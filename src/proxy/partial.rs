@@ -92,21 +92,22 @@ pub(super) async fn store(
     let none = || Pieces::none(len);
     let before = held.map_or_else(none, |found| found.entry.identity.pieces().into_owned());
     let mut pieces = new.iter().fold(before.clone(), |all, piece| all.with(piece.clone(), limit));
-    let stored = if spill(tiers, &mut pieces, limit).await && is_still(plan, filling, &current) {
-        admit(plan, filling, held, pieces.clone(), position).await
-    } else {
-        None
-    };
+    let stored =
+        if spill(tiers, &mut pieces, limit).await && is_still(plan, filling, current.as_ref()) {
+            admit(plan, filling, held, pieces.clone(), position).await
+        } else {
+            None
+        };
     let used = if stored.is_some() { &pieces } else { &before };
     forget_unused(tiers, before.segments().chain(segments(&new)).chain(pieces.segments()), used);
     stored
 }
 
 /// Nothing else has taken the place of what was looked up, while the disk was waited for.
-fn is_still(plan: &Plan, filling: &Filling, current: &Option<Found>) -> bool {
-    let key = current.as_ref().and_then(|found| found.variant.as_ref()).unwrap_or(&filling.place);
+fn is_still(plan: &Plan, filling: &Filling, current: Option<&Found>) -> bool {
+    let key = current.and_then(|found| found.variant.as_ref()).unwrap_or(&filling.place);
     let now = plan.worker.house.tiers.held(key);
-    now.is_none_or(|now| current.as_ref().is_some_and(|then| Arc::ptr_eq(&now, &then.entry)))
+    now.is_none_or(|now| current.is_some_and(|then| Arc::ptr_eq(&now, &then.entry)))
 }
 
 async fn admit(
