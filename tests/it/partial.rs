@@ -2,15 +2,15 @@
 
 use crate::support::{Answer, Ask, Content, Larder, Origin, Seen, Setup, coded, noise};
 
-const LEN: usize = 1000;
+pub const LEN: usize = 1000;
 
-fn range(range: &str) -> Ask {
+pub fn range(range: &str) -> Ask {
     Ask::get("/").with("Range", &format!("bytes={range}"))
 }
 
 /// The bytes of `body` from `from` to `to`, as a 206 that says so.
 #[track_caller]
-fn is_part(answer: &Answer, body: &[u8], from: usize, to: usize) {
+pub fn is_part(answer: &Answer, body: &[u8], from: usize, to: usize) {
     assert_eq!(answer.status, 206, "{answer:?}");
     let says = format!("bytes {from}-{}/{}", to - 1, body.len());
     assert_eq!(answer.header("content-range"), Some(&*says), "{answer:?}");
@@ -19,7 +19,7 @@ fn is_part(answer: &Answer, body: &[u8], from: usize, to: usize) {
 }
 
 #[track_caller]
-fn is_all(answer: &Answer, body: &[u8]) {
+pub fn is_all(answer: &Answer, body: &[u8]) {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-range"), None, "{answer:?}");
     assert_eq!(answer.header("content-length"), Some(&*body.len().to_string()), "{answer:?}");
@@ -27,16 +27,16 @@ fn is_all(answer: &Answer, body: &[u8]) {
 }
 
 /// What the origin was asked for last: Range, If-Range, If-None-Match.
-fn last(origin: &Origin) -> [Option<String>; 3] {
+pub fn last(origin: &Origin) -> [Option<String>; 3] {
     let seen: Seen = origin.last();
     ["range", "if-range", "if-none-match"].map(|name| seen.header(name).map(str::to_owned))
 }
 
-fn asked<'a>(range: impl Into<Option<&'a str>>, if_range: Option<&str>) -> [Option<String>; 3] {
+pub fn asked<'a>(range: impl Into<Option<&'a str>>, if_range: Option<&str>) -> [Option<String>; 3] {
     [range.into().map(|range| format!("bytes={range}")), if_range.map(str::to_owned), None]
 }
 
-const V1: Option<&str> = Some("\"v1\"");
+pub const V1: Option<&str> = Some("\"v1\"");
 
 #[test]
 fn what_is_held_is_served_and_what_is_not_is_asked_for() {
@@ -109,118 +109,6 @@ fn a_whole_is_completed_by_what_is_missing() {
         let again = larder.await_hit(&Ask::get("/"));
         is_all(&again, &body);
         assert_eq!(origin.count(), before + asks.len(), "{case}");
-    }
-}
-
-#[test]
-fn only_one_strong_validator_joins_parts() {
-    const OLD: &str = "last-modified: Sat, 01 Jan 2000 00:00:00 GMT";
-    let body = noise(LEN, 3);
-    let fresh = "cache-control: max-age=60";
-    let just_now = httpdate_now();
-    let (date, now) = (format!("date: {just_now}"), format!("last-modified: {just_now}"));
-    for (case, tag, fields, joins) in [
-        ("a strong tag", "\"v1\"", &[fresh][..], true),
-        ("a date long ago", "", &[fresh, OLD], true),
-        ("a weak tag", "W/\"v1\"", &[fresh], false),
-        ("a weak tag and a date", "W/\"v1\"", &[fresh, OLD], false),
-        ("a date of this second", "", &[fresh, &date, &now], false),
-        ("no validator", "", &[fresh], false),
-    ] {
-        let content = Content::new(body.clone(), tag).with(fields);
-        let dated = OLD.split_once(": ").map(|(_, date)| date);
-        let origin = Origin::new(move |seen, reply| {
-            let mut seen = seen.clone();
-            // As an app that compares dates, too.
-            seen.headers.retain(|(name, value)| name != "if-range" || Some(&**value) != dated);
-            content.answer(&seen, reply);
-        });
-        let larder = Larder::in_front_of(&origin);
-        is_part(&larder.ask(&range("0-99")), &body, 0, 100);
-        is_part(&larder.ask(&range("100-199")), &body, 100, 200);
-        let before = origin.count();
-        let both = larder.ask(&range("0-199"));
-        is_part(&both, &body, 0, 200);
-        assert_eq!(both.was_hit(), joins, "{case}: {both:?}");
-        assert_eq!(origin.count() - before, usize::from(!joins), "{case}");
-        if !joins {
-            assert_eq!(last(&origin), asked("0-199", None), "{case}");
-        }
-        is_all(&larder.get("/"), &body);
-    }
-}
-
-fn httpdate_now() -> String {
-    let out = std::process::Command::new("date")
-        .args(["-u", "+%a, %d %b %Y %H:%M:%S GMT"])
-        .env("LC_ALL", "C")
-        .output()
-        .expect("date");
-    String::from_utf8(out.stdout).expect("text").trim().to_owned()
-}
-
-/// An origin that has `first` until it is asked for the `n`th time, and `then` from then on.
-fn changing(first: Content, n: usize, then: Content) -> Origin {
-    let count = std::sync::atomic::AtomicUsize::new(1);
-    Origin::new(move |seen, reply| {
-        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        if number < n { &first } else { &then }.answer(seen, reply);
-    })
-}
-
-#[test]
-fn parts_of_two_representations_are_never_mixed() {
-    let (old, new) = (noise(LEN, 4), noise(LEN, 5));
-    let contents = || (Content::new(old.clone(), "\"v1\""), Content::new(new.clone(), "\"v2\""));
-    let (first, then) = contents();
-    let origin = changing(first, 2, then);
-    let larder = Larder::in_front_of(&origin);
-    is_part(&larder.ask(&range("0-99")), &old, 0, 100);
-    is_part(&larder.ask(&range("0-199")), &new, 0, 200); // If-Range brought all of the new one
-    assert_eq!(last(&origin), asked("100-199", V1));
-    is_all(&larder.await_hit(&Ask::get("/")), &new);
-
-    // The same for the whole.
-    let (first, then) = contents();
-    let origin = changing(first, 2, then);
-    let larder = Larder::in_front_of(&origin);
-    is_part(&larder.ask(&range("0-99")), &old, 0, 100);
-    is_all(&larder.get("/"), &new);
-    is_part(&larder.await_hit(&range("0-99")), &new, 0, 100);
-
-    // An app that does not know If-Range sends a part of the new one: asked again.
-    let (first, then) = contents();
-    let then = Content { tag: "\"v2\"".into(), ..then };
-    let count = std::sync::atomic::AtomicUsize::new(0);
-    let origin = Origin::new(move |seen, reply| {
-        let mut seen = seen.clone();
-        seen.headers.retain(|(name, _)| name != "if-range");
-        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        if number == 0 { &first } else { &then }.answer(&seen, reply);
-    });
-    let larder = Larder::in_front_of(&origin);
-    is_part(&larder.ask(&range("0-99")), &old, 0, 100);
-    is_part(&larder.ask(&range("0-199")), &new, 0, 200);
-    assert_eq!(last(&origin), asked("0-199", None));
-    is_part(&larder.await_hit(&range("0-99")), &new, 0, 100);
-    assert_eq!(origin.count(), 3);
-}
-
-#[test]
-fn another_length_or_coding_is_another_representation() {
-    for (case, field, len) in
-        [("length", "x-same: 1", LEN + 1), ("coding", "content-encoding: gzip", LEN)]
-    {
-        let (old, new) = (noise(LEN, 6), noise(len, 7));
-        let fields = ["cache-control: max-age=60", field];
-        let then = Content::new(new.clone(), "\"v1\"").with(&fields);
-        let origin = changing(Content::new(old.clone(), "\"v1\""), 2, then);
-        let larder = Larder::in_front_of(&origin);
-        let ask = |text| range(text).with("Accept-Encoding", "gzip");
-        is_part(&larder.ask(&ask("0-99")), &old, 0, 100);
-        let answer = larder.ask(&ask("0-199"));
-        is_part(&answer, &new, 0, 200);
-        assert_eq!(last(&origin), asked("0-199", None), "{case}");
     }
 }
 
@@ -351,51 +239,12 @@ fn several_ranges_of_what_is_held() {
     is_part(&larder.ask(&range("0-99,50-199")), &body, 0, 200);
     is_part(&larder.ask(&range("0-9,20-29")), &body, 0, 30);
     assert_eq!(origin.count(), 1);
-    // What is not held is the origin's to answer, and asked for once.
-    is_all(&larder.ask(&range("0-9,600-699,650-749")), &body);
+    // What is not held is the origin's to answer; this one sends all, of which the parts are cut.
+    let answer = larder.ask(&range("0-9,600-699,650-749")).expect(206);
     assert_eq!(last(&origin), asked("0-9,600-749", None));
-}
-
-#[test]
-fn parts_belong_to_their_variant() {
-    let origin = Origin::new(|seen, reply| {
-        let language = seen.header("accept-language").unwrap_or("en").to_owned();
-        let content = Content::new(noise(LEN, language.len() as u64), "\"v1\"");
-        content.with(&["cache-control: max-age=60", "vary: Accept-Language"]).answer(seen, reply);
-    });
-    let larder = Larder::in_front_of(&origin);
-    let in_language = |ask: Ask, language| ask.with("Accept-Language", language);
-    for (language, seed) in [("en", 2), ("deu", 3)] {
-        let body = noise(LEN, seed);
-        is_part(&larder.ask(&in_language(range("0-99"), language)), &body, 0, 100);
-        let more = larder.ask(&in_language(range("0-199"), language));
-        is_part(&more, &body, 0, 200);
-        assert_eq!(last(&origin), asked("100-199", V1), "{language}");
-    }
-    for (language, seed) in [("en", 2), ("deu", 3)] {
-        is_all(&larder.ask(&in_language(Ask::get("/"), language)), &noise(LEN, seed));
-        assert_eq!(last(&origin), asked("200-", V1), "{language}");
-    }
-}
-
-#[test]
-fn a_part_that_is_selected_otherwise_joins_nothing() {
-    let count = std::sync::atomic::AtomicUsize::new(0);
-    let origin = Origin::new(move |seen, reply| {
-        let first = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
-        let language = seen.header("accept-language").unwrap_or("en");
-        let body = noise(LEN, if first { 2 } else { language.len() as u64 });
-        let vary = if first { "x-none: 1" } else { "vary: Accept-Language" };
-        let content = Content::new(body, "\"v1\""); // one tag for all: its mistake
-        content.with(&["cache-control: max-age=60", vary]).answer(seen, reply);
-    });
-    let larder = Larder::in_front_of(&origin);
-    let ask = |text, language| range(text).with("Accept-Language", language);
-    larder.ask(&ask("0-99", "en")).expect(206);
-    larder.ask(&ask("0-199", "en")).expect(206);
-    // Whatever is done with what was stored before: from now on it is told apart by language.
-    is_part(&larder.ask(&ask("150-199", "deu")), &noise(LEN, 3), 150, 200);
-    is_part(&larder.ask(&ask("150-199", "en")), &noise(LEN, 2), 150, 200);
+    assert!(answer.is_whole() && answer.header("content-range").is_none(), "{answer:?}");
+    is_all(&larder.await_hit(&Ask::get("/")), &body);
+    assert_eq!(origin.count(), 2);
 }
 
 #[test]

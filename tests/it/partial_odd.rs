@@ -67,6 +67,23 @@ fn a_wrong_206_is_passed_on_as_it_is_and_not_kept() {
 }
 
 #[test]
+fn several_parts_of_the_origin_are_passed_on_and_not_kept() {
+    let parts = "--x\r\ncontent-range: bytes 0-1/1000\r\n\r\nab\r\n\
+                 --x\r\ncontent-range: bytes 500-501/1000\r\n\r\ncd\r\n--x--\r\n";
+    let kind = "multipart/byteranges; boundary=x";
+    let origin = answering(&[&format!("content-type: {kind}")], parts.as_bytes(), false);
+    let larder = Larder::in_front_of(&origin);
+    for n in 1..=2 {
+        let answer = larder.ask(&range("0-1,500-501")).expect(206);
+        assert_eq!(answer.header("content-type"), Some(kind));
+        assert!(answer.is_whole() && answer.text() == parts, "{answer:?}");
+        assert!(!answer.was_stored() && origin.count() == n, "{answer:?}");
+        assert_eq!(origin.last().header("range"), Some("bytes=0-1,500-501"));
+    }
+    assert!(larder.get("/").expect(200).body == noise(LEN, 1));
+}
+
+#[test]
 fn a_206_that_is_longer_or_shorter_than_it_says_is_not_kept() {
     for (case, len) in [("shorter", 60), ("longer", 140)] {
         let part = noise(len, 2);
@@ -225,20 +242,6 @@ fn another_unit_is_not_known() {
         assert!(answer.body == noise(LEN, 1), "{answer:?}");
     }
     assert_eq!((origin.count(), origin.last().all("range").len()), (1, 0));
-}
-
-#[test]
-fn head_has_no_parts() {
-    let origin = Content::new(noise(LEN, 1), "\"v1\"").origin(); // it would answer with 206
-    let larder = Larder::in_front_of(&origin);
-    let head = Ask::head("/").with("Range", "bytes=0-9");
-    for hit in [false, true] {
-        let answer = larder.ask(&head).expect(200);
-        assert_eq!(answer.header("content-length"), Some("1000"), "{answer:?}");
-        assert_eq!(answer.was_hit(), hit, "{answer:?}");
-        assert_eq!(origin.last().all("range").len(), 0);
-        larder.get("/").expect(200);
-    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! An app that knows ranges (RFC 9110 §14), as a scripted origin's handler has it.
 
+use std::ops::Range;
+
 use super::origin::{Origin, Seen};
 use super::reply::Reply;
 
@@ -47,19 +49,19 @@ impl Content {
         let Some(range) = seen.header("range").filter(|_| holds).and_then(|r| span(r, len)) else {
             return reply.ok(&fields, &self.body);
         };
-        let Some((from, to)) = range else {
+        if range.is_empty() {
             let whole = format!("content-range: bytes */{len}");
             fields.push(&whole);
             return reply.answer(416, &fields, "beyond");
-        };
-        let part = format!("content-range: bytes {from}-{}/{len}", to - 1);
+        }
+        let part = format!("content-range: bytes {}-{}/{len}", range.start, range.end - 1);
         fields.push(&part);
-        reply.answer(206, &fields, &self.body[from..to]);
+        reply.answer(206, &fields, &self.body[range]);
     }
 }
 
-/// The bytes from, and up to, that a Range asks for. `Some(None)`: there are none.
-fn span(range: &str, len: usize) -> Option<Option<(usize, usize)>> {
+/// The bytes that a Range of one part asks for; there may be none. `None`: it asks for no part.
+fn span(range: &str, len: usize) -> Option<Range<usize>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| text.parse::<usize>().ok();
     let (from, to) = match (number(first), number(last)) {
@@ -68,5 +70,5 @@ fn span(range: &str, len: usize) -> Option<Option<(usize, usize)>> {
         (None, Some(last)) if first.is_empty() => (len.saturating_sub(last), len),
         _ => return None,
     };
-    Some((from < to).then_some((from, to)))
+    Some(from..to.max(from))
 }
