@@ -323,11 +323,11 @@ async fn answered(
             if reason.of_response {
                 let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
                 house.uncacheable.insert(&plan.primary, reason.word, until);
-                if let Some(stale) = &plan.stale
+                if let Some(held) = plan.stale.as_ref().or(plan.base.as_ref())
                     && arrived.response.status().is_success()
                 {
                     // The origin has replaced it by something that may not be kept.
-                    house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
+                    house.tiers.withdraw(held.variant.as_ref().unwrap_or(&plan.primary));
                 }
             }
             let _ = private.send(arrived.private(reason.word));

@@ -131,8 +131,11 @@ pub(super) async fn parts(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived,
             None => more(plan, span).await,
         };
         let Some(next) = next else {
+            // The origin has something else, of which nothing may come behind what was sent.
             end = End::Broken;
-            plan.worker.house.tiers.lost_part(&filling.id); // the origin has something else
+            plan.worker.house.tiers.lost_part(&filling.id);
+            partial::discard(&plan.worker.house.tiers, &kept);
+            kept.clear();
             break;
         };
         let mut pump = Pump::new(plan, filling, gap);

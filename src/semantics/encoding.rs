@@ -14,6 +14,13 @@ pub const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
+/// Drops the digests of a message's content, as opposed to those of a representation: a part of it
+/// has others (RFC 9530 §2, RFC 1864).
+pub fn drop_digests_of_content(headers: &mut HeaderMap) {
+    headers.remove("content-digest");
+    headers.remove("content-md5");
+}
+
 /// Whether a response's content may be compressed here and gains by it: a text-like type, no
 /// coding yet, no no-transform, no digest, whole. Its size and status are the caller's question.
 pub fn compressible(headers: &HeaderMap) -> bool {

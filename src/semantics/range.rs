@@ -97,7 +97,7 @@ impl Ranges {
     }
 
     /// The same request with overlapping ranges made one, as far as that can be seen without
-    /// knowing the length: what is forwarded. `None`: it asks for the whole.
+    /// knowing the length. `None`: it asks for the whole.
     pub fn coalesced(&self) -> Option<HeaderValue> {
         let spans = self.specs().filter_map(|spec| match spec {
             Spec::From { first, last } => {
@@ -118,6 +118,9 @@ impl Ranges {
             Spec::From { .. } => None,
         });
         specs.extend(suffix.max().map(|count| format!("-{count}")));
+        if specs.is_empty() {
+            specs.push(format!("{}-", u64::MAX)); // all lie behind any end
+        }
         HeaderValue::try_from(format!("bytes={}", specs.join(","))).ok()
     }
 
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_forwarded_as_one() {
+    fn what_overlaps_is_one() {
         for (case, range, want) in [
             ("as it was", "bytes=0-4,500-", Some("bytes=0-4,500-")),
             ("out of order", "bytes=500-,0-4", Some("bytes=500-,0-4")),
@@ -304,6 +307,12 @@ mod tests {
             ("again and again", "bytes=5-,5-,5-,5-", Some("bytes=5-")),
             ("suffixes", "bytes=-5,-99,-1", Some("bytes=-99")),
             ("all", "bytes=0-,5-", None),
+            (
+                "behind any end",
+                "bytes=18446744073709551615-,99999999999999999999-",
+                Some("bytes=18446744073709551615-"),
+            ),
+            ("last nothing", "bytes=-0,-0", Some("bytes=-0")),
         ] {
             let ranges = Ranges::of(&request(range, None)).unwrap();
             let got = ranges.coalesced();
