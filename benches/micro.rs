@@ -12,19 +12,23 @@ use http::{HeaderMap, HeaderValue, Request, request};
 
 use larder::cache::disk::Disk;
 use larder::cache::entry::{Entry, Fields, Slot, StoredBody};
+use larder::cache::flight::Flights;
+use larder::cache::flight::windows::Windows;
 use larder::cache::hash::KeyedHasher;
 use larder::cache::memory::Memory;
 use larder::cache::purge::PurgeLog;
 use larder::cache::tiers::Tiers;
+use larder::cache::uncacheable::Uncacheable;
 use larder::config::machine::Machine;
-use larder::config::{Flags, Sources, load};
+use larder::config::{Flags, Live, Loaded, Sources, load};
+use larder::observe::access_log::AccessLog;
 use larder::observe::metrics::Metrics;
 use larder::proxy::ask::Ask;
 use larder::proxy::conn::Conn;
 use larder::proxy::respond;
-use larder::proxy::worker::View;
+use larder::proxy::worker::{House, View, Worker};
 use larder::semantics::decision::{Decision, Outcome};
-use larder::semantics::headers::strip_hop_by_hop;
+use larder::semantics::headers::{Pseudonym, strip_hop_by_hop};
 use larder::semantics::key::{self, Scheme};
 use larder::semantics::policy::{ClientDirectives, Policy};
 use larder::semantics::request::Asked;
@@ -34,6 +38,8 @@ use larder::semantics::time::Timestamp;
 use larder::semantics::unkeyed::Unkeyed;
 use larder::semantics::wire::{RequestScanner, WireLimits};
 use larder::semantics::{cache_status, freshness};
+use larder::upstream::{Pool, Shared};
+use tokio::runtime::{Handle, Runtime};
 
 /// A head of some 200 bytes, as clients without cookies send it.
 const HEAD: &[u8] = b"GET /articles/2026/how-caches-age?page=2 HTTP/1.1\r\n\
@@ -115,13 +121,14 @@ fn memory_hit(c: &mut Criterion) {
 
 /// From the entry that was found to hyper's response.
 fn respond_from_entry(c: &mut Criterion) {
-    let tiers = Arc::new(tiers(1));
-    let entry = entry(tiers.purges.position());
+    let runtime = Runtime::new().expect("a runtime can be had");
+    let worker = worker(runtime.handle()).expect("the configuration holds");
+    let entry = entry(worker.house.tiers.purges.position());
     let ask = ask().expect("the configuration holds");
     c.bench_function("respond/from_entry", |b| {
         b.iter(|| {
             let decision = Decision::new(Outcome::Hit);
-            respond::from_entry(black_box(&ask), &tiers, black_box(&entry), decision, NOW)
+            respond::from_entry(black_box(&ask), &worker, black_box(&entry), decision, NOW)
         });
     });
 }
@@ -210,14 +217,35 @@ fn tiers(objects: u64) -> Tiers {
     tiers
 }
 
-/// A request as the proxy has it when it has found something.
-fn ask() -> Result<Ask, Box<dyn Error>> {
+fn loaded() -> Result<Loaded, Box<dyn Error>> {
     let flags = Flags { upstream: Some("http://127.0.0.1:3000".into()), ..Flags::default() };
     let machine = Machine { cores: 1, memory: None, descriptors: None, cache_dir: None };
-    let loaded = load(Sources { file: None, environment: Vec::new(), flags, machine })?;
+    Ok(load(Sources { file: None, environment: Vec::new(), flags, machine })?)
+}
+
+/// A worker as it is when it has nothing to do.
+fn worker(handle: &Handle) -> Result<Arc<Worker>, Box<dyn Error>> {
+    let metrics = Metrics::new(1);
+    let house = House {
+        live: Live::start(loaded()?, metrics.clone(), handle),
+        tiers: Arc::new(tiers(1)),
+        flights: Flights::new(Arc::new(Windows::new(1 << 20, 1 << 10)), metrics.clone()),
+        uncacheable: Uncacheable::new(1),
+        metrics: metrics.clone(),
+        log: Arc::new(AccessLog::off()),
+        via: Pseudonym::new("larder-bench")?,
+    };
+    let pool = Pool::new(0, &Shared::new(), metrics);
+    Ok(Worker::new(0, Arc::new(house), pool))
+}
+
+/// A request as the proxy has it when it has found something.
+fn ask() -> Result<Ask, Box<dyn Error>> {
+    let loaded = loaded()?;
     let mut head = request();
     strip_hop_by_hop(&mut head.headers);
     Ok(Ask {
+        query: None,
         view: View::of(loaded.snapshot),
         conn: Arc::new(Conn::new(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), false)),
         asked: Asked::of(&head.method, &head.headers, false),

@@ -17,6 +17,12 @@ use bytes::Bytes;
 use larder::cache::disk::{Disk, DiskConfig, DiskState, Put};
 use larder::observe::metrics::Metrics;
 
+#[path = "support/mount.rs"]
+#[expect(unreachable_pub, reason = "the black-box tests use it, too")]
+mod mount;
+
+use mount::Mount;
+
 const MIB: u64 = 1 << 20;
 const CHILD: &str = "LARDER_DISK_CHILD";
 const WAIT: Duration = Duration::from_mins(1);
@@ -72,11 +78,30 @@ fn version_of(key: u64, bytes: &[u8]) -> u64 {
     version
 }
 
+/// Numbers below a bound, the same for the same `LARDER_SEED`, which is printed.
+fn seeded() -> impl FnMut(usize) -> usize {
+    let seed = std::env::var("LARDER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) * 7_919);
+    println!("LARDER_SEED={seed}");
+    let mut state = seed | 1;
+    move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    }
+}
+
+/// Whether the long forms of the tests are asked for.
+fn long() -> bool {
+    std::env::var_os("LARDER_TEST_LONG").is_some_and(|v| v != "0" && !v.is_empty())
+}
+
 fn name(key: u64) -> Bytes {
     Bytes::from(format!("http://example.com/{key}"))
 }
 
-/// The child's work: `what dir capacity count size`.
+/// The child's work: `what dir capacity count size max_objects` (0: as many as fit).
 fn be_the_child(task: &str) {
     let words: Vec<&str> = task.split(' ').collect();
     let number = |n: usize| words[n].parse::<u64>().unwrap();
@@ -84,7 +109,9 @@ fn be_the_child(task: &str) {
     let size = usize::try_from(number(4)).unwrap();
     let updates = words[0] == "update";
     let runtime = runtime();
-    let (disk, metrics) = runtime.block_on(async { open(config(Path::new(dir), capacity)) });
+    let max_objects = Some(number(5)).filter(|max| *max > 0);
+    let config = DiskConfig { max_objects, ..config(Path::new(dir), capacity) };
+    let (disk, metrics) = runtime.block_on(async { open(config) });
     runtime.block_on(ready(&disk));
     let next = Arc::new(AtomicU64::new(0));
     let threads: Vec<_> = (0..4_u64)
@@ -111,6 +138,12 @@ fn be_the_child(task: &str) {
                         });
                         let put = disk.put(name(key), value(key, version, size), Some(told)).await;
                         assert_eq!(put, Put::Queued);
+                        if updates {
+                            // Old copies are written again when they are asked for.
+                            for other in [key ^ 1, key ^ 1, n % 256] {
+                                let _ = load(&disk, &name(other)).await;
+                            }
+                        }
                     }
                 });
             })
@@ -175,9 +208,14 @@ fn acknowledged(task: &str, lines: usize) -> Vec<(u64, u64)> {
 
 #[test]
 fn every_acknowledged_object_survives_a_kill() {
-    for lines in [20_000, 7_000] {
+    let mut random = seeded();
+    let mut moments = vec![20_000, 7_000];
+    if long() {
+        moments.extend((0..10).map(|_| 100 + random(19_000)));
+    }
+    for lines in moments {
         let dir = tempfile::tempdir().unwrap();
-        let task = format!("store {} {} 20000 4000", dir.path().display(), 256 * MIB);
+        let task = format!("store {} {} 20000 4000 0", dir.path().display(), 256 * MIB);
         let seen = acknowledged(&task, lines);
         assert!(seen.len() >= lines);
         runtime().block_on(async {
@@ -199,7 +237,7 @@ fn every_acknowledged_object_survives_a_kill() {
 fn after_wrapping_twice_the_youngest_survive() {
     let dir = tempfile::tempdir().unwrap();
     let (capacity, block) = (32 * MIB, 4 * MIB);
-    let task = format!("store {} {capacity} 20000 4000", dir.path().display());
+    let task = format!("store {} {capacity} 20000 4000 0", dir.path().display());
     let seen = acknowledged(&task, 18_000);
     // 4000 bytes take a page each, 170 of them an index page, and a block's tail may stay empty.
     // What was on its way when the kill came (up to a batch) takes its place, too.
@@ -231,12 +269,51 @@ fn after_wrapping_twice_the_youngest_survive() {
     });
 }
 
+/// Killed while the oldest blocks are emptied, which goes on all the time.
+#[test]
+fn with_a_bound_on_entries_the_youngest_survive_a_kill() {
+    const MAX: usize = 3_000;
+    let mut random = seeded();
+    for _ in 0..if long() { 20 } else { 3 } {
+        let dir = tempfile::tempdir().unwrap();
+        let task = format!("store {} {} 20000 2000 {MAX}", dir.path().display(), 16 * MIB);
+        let lines = 8_000 + random(10_000);
+        let seen = acknowledged(&task, lines);
+        let config = DiskConfig {
+            max_objects: Some(MAX as u64),
+            keep_hot: false,
+            ..config(dir.path(), 16 * MIB)
+        };
+        runtime().block_on(async {
+            let (disk, metrics) = open(config);
+            ready(&disk).await;
+            assert!(disk.objects() <= MAX as u64, "{}", disk.objects());
+            // A block of 2 MiB goes at a time, 512 of them at most, and a batch of 256 may have been
+            // written that was not acknowledged.
+            for (age, (key, _)) in seen.iter().rev().enumerate() {
+                match load(&disk, &name(*key)).await {
+                    Some(bytes) => drop(version_of(*key, &bytes)),
+                    None => assert!(age + 512 + 256 >= MAX, "killed at {lines}: {key}, {age}"),
+                }
+            }
+            assert_eq!(metrics.disk.corrupt.get(), 0);
+            disk.close(WAIT).await;
+        });
+    }
+}
+
 #[test]
 fn an_older_copy_never_comes_back() {
-    // Killed at different moments; the small disk wraps many times.
-    for lines in [900, 5_000, 12_000, 17_000] {
+    // Killed at different moments; the small disk wraps many times, or there are too many entries
+    // for it to do so.
+    let mut random = seeded();
+    let mut moments = vec![(900, 0), (5_000, 0), (12_000, 200), (17_000, 0)];
+    if long() {
+        moments.extend((0..30).map(|n| (100 + random(17_000), [0, 150, 300][n % 3])));
+    }
+    for (lines, max) in moments {
         let dir = tempfile::tempdir().unwrap();
-        let task = format!("update {} {} 40000 9000", dir.path().display(), 8 * MIB);
+        let task = format!("update {} {} 40000 9000 {max}", dir.path().display(), 8 * MIB);
         let seen = acknowledged(&task, lines);
         let mut newest: HashMap<u64, u64> = HashMap::new();
         for (key, version) in seen {
@@ -263,7 +340,7 @@ fn an_older_copy_never_comes_back() {
 #[test]
 fn a_burst_of_large_values_is_all_there() {
     let dir = tempfile::tempdir().unwrap();
-    let task = format!("store {} {} 120 {MIB}", dir.path().display(), 256 * MIB);
+    let task = format!("store {} {} 120 {MIB} 0", dir.path().display(), 256 * MIB);
     let seen = acknowledged(&task, 120);
     assert_eq!(seen.len(), 120, "the child makes sure that nothing was dropped");
     runtime().block_on(async {
@@ -313,16 +390,7 @@ fn changed_sizes_between_openings_are_handled() {
 
 #[test]
 fn a_damaged_disk_never_gives_a_wrong_value() {
-    let seed = std::env::var("LARDER_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) * 7_919);
-    println!("LARDER_SEED={seed}");
-    let mut state = seed | 1;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % below as u64).unwrap()
-    };
+    let mut random = seeded();
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let (mut gone, mut corrupt) = (0, 0);
@@ -370,37 +438,10 @@ fn a_damaged_disk_never_gives_a_wrong_value() {
     });
 }
 
-/// A small file system of its own, if this user may mount one.
-struct Mount(tempfile::TempDir);
-
-impl Mount {
-    fn new(options: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "larder-test"]).arg(dir.path());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self(dir));
-        }
-        println!("skipped: this user cannot mount a tmpfs");
-        None
-    }
-
-    fn remount(&self, options: &str) {
-        let status = Command::new("mount").args(["-o", options]).arg(self.0.path()).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_takes_the_tier_out_until_there_is_room() {
     let Some(mount) = Mount::new("size=24m") else { return };
-    let dir = mount.0.path();
+    let dir = mount.path();
     let ballast = dir.join("ballast");
     std::fs::write(&ballast, vec![1; 8 << 20]).unwrap();
     runtime().block_on(async {
@@ -453,7 +494,7 @@ fn a_directory_that_cannot_be_written_is_no_disk_until_it_can() {
     let Some(mount) = Mount::new("size=8m") else { return };
     mount.remount("remount,ro");
     runtime().block_on(async {
-        let (disk, metrics) = open(config(mount.0.path(), 4 * MIB));
+        let (disk, metrics) = open(config(mount.path(), 4 * MIB));
         until("failed", || disk.state() == DiskState::Failed).await;
         assert!(disk.reason().unwrap().contains("Read-only"), "{:?}", disk.reason());
         assert_eq!(disk.put(name(1), value(1, 1, 100), None).await, Put::Off);

@@ -16,11 +16,13 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::cache::entry::{Entry, EntryId, Fields, Known, Slot, StoredBody, Variants};
+use crate::cache::pieces::{Piece, Pieces, Place, Segments};
 use crate::semantics::coding::Coding;
+use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 
 /// Version of the format; part of the disk's geometry marker too.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 const MAGIC: [u8; 4] = *b"LRDR";
 const PREFIX: usize = 4 + 1 + 1 + 4 + 8;
@@ -46,10 +48,28 @@ pub enum CodecError {
     Content,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum BodyHead {
     Inline(u32),
-    Segmented { len: u64, segment: u32 },
+    Pieces { len: u64, list: Vec<PieceHead> },
+}
+
+/// A piece, by its first byte and the one behind its last.
+#[derive(Serialize, Deserialize)]
+struct PieceHead {
+    span: (u64, u64),
+    place: PlaceHead,
+}
+
+#[derive(Serialize, Deserialize)]
+enum PlaceHead {
+    /// Its bytes stand with the bodies.
+    Inline,
+    Segments {
+        id: EntryId,
+        span: (u64, u64),
+        segment: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,22 +128,40 @@ fn encode_entry(entry: &Entry) -> Result<Bytes, CodecError> {
     };
     let mut bodies: Vec<&Bytes> = Vec::with_capacity(1 + entry.coded.len());
     for body in [&entry.identity].into_iter().chain(entry.coded.iter().map(|(_, body)| body)) {
-        if let StoredBody::Inline(bytes) = body {
-            bodies.push(bytes);
+        match body {
+            StoredBody::Inline(bytes) => bodies.push(bytes),
+            StoredBody::Pieces(pieces) => bodies.extend(pieces.iter().filter_map(inline)),
         }
     }
     assemble(KIND_ENTRY, &to_bytes(&head)?, &bodies)
 }
 
+fn inline(piece: &Piece) -> Option<&Bytes> {
+    match &piece.place {
+        Place::Inline(bytes) => Some(bytes),
+        Place::Segments(_) => None,
+    }
+}
+
 fn body_head(body: &StoredBody) -> Result<BodyHead, CodecError> {
-    Ok(match body {
+    let pieces = match body {
         StoredBody::Inline(bytes) => {
-            BodyHead::Inline(u32::try_from(bytes.len()).map_err(|_| CodecError::Content)?)
+            let len = u32::try_from(bytes.len()).map_err(|_| CodecError::Content)?;
+            return Ok(BodyHead::Inline(len));
         }
-        StoredBody::Segmented { len, segment } => {
-            BodyHead::Segmented { len: *len, segment: *segment }
-        }
-    })
+        StoredBody::Pieces(pieces) => pieces,
+    };
+    let ends = |span: Span| (span.from(), span.to());
+    let list = pieces.iter().map(|Piece { span, place }| PieceHead {
+        span: ends(*span),
+        place: match place {
+            Place::Inline(_) => PlaceHead::Inline,
+            Place::Segments(Segments { id, span, segment }) => {
+                PlaceHead::Segments { id: *id, span: ends(*span), segment: *segment }
+            }
+        },
+    });
+    Ok(BodyHead::Pieces { len: pieces.len(), list: list.collect() })
 }
 
 fn to_bytes(head: &impl Serialize) -> Result<Vec<u8>, CodecError> {
@@ -203,15 +241,31 @@ fn decode_entry(head: &[u8], mut bodies: Bytes) -> Result<Slot, CodecError> {
 }
 
 fn body(head: BodyHead, rest: &mut Bytes) -> Result<StoredBody, CodecError> {
-    match head {
-        BodyHead::Inline(len) if len as usize <= rest.len() => {
-            Ok(StoredBody::Inline(rest.split_to(len as usize)))
-        }
-        BodyHead::Segmented { len, segment } if segment > 0 => {
-            Ok(StoredBody::Segmented { len, segment })
-        }
-        _ => Err(CodecError::Content),
+    let mut take = |len: u64| {
+        let len = usize::try_from(len).ok().filter(|len| *len <= rest.len());
+        len.map(|len| rest.split_to(len)).ok_or(CodecError::Content)
+    };
+    let (len, list) = match head {
+        BodyHead::Inline(len) => return Ok(StoredBody::Inline(take(u64::from(len))?)),
+        BodyHead::Pieces { len, list } => (len, list),
+    };
+    let span = |(from, to)| Span::new(from, to).ok_or(CodecError::Content);
+    let mut pieces = Vec::with_capacity(list.len());
+    for head in list {
+        let own = span(head.span)?;
+        let place = match head.place {
+            PlaceHead::Inline => Place::Inline(take(own.len())?),
+            PlaceHead::Segments { id, span: run, segment } => {
+                let run = span(run)?;
+                if segment == 0 || !run.contains(own) {
+                    return Err(CodecError::Content);
+                }
+                Place::Segments(Segments { id, span: run, segment })
+            }
+        };
+        pieces.push(Piece { span: own, place });
     }
+    Pieces::of(len, pieces).map(StoredBody::of).ok_or(CodecError::Content)
 }
 
 fn decode_variants(head: &[u8]) -> Result<Slot, CodecError> {

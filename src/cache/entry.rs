@@ -4,6 +4,7 @@
 //! buffer and would pin it. Names and values are copied once into one exact allocation, and a hit
 //! builds its header map from slices of that.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -11,12 +12,14 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::cache::pieces::{Piece, Pieces, Place, Segments};
 use crate::semantics::coding::Coding;
 use crate::semantics::encoding;
+use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 
-/// The random name of one stored response: its segments are found by it.
+/// A random name, of a response or of a run of segments.
 pub type EntryId = [u8; 16];
 
 /// Header fields in exact allocations, in the order in which the origin sent them.
@@ -95,21 +98,30 @@ impl Fields {
 pub enum StoredBody {
     /// Kept with the entry.
     Inline(Bytes),
-    /// Kept as numbered segments under the entry's id, all but the last of `segment` bytes.
-    Segmented {
-        /// Length of the whole in bytes.
-        len: u64,
-        /// Length of a segment in bytes; never 0.
-        segment: u32,
-    },
+    /// Kept in segments, in part, or both.
+    Pieces(Arc<Pieces>),
 }
 
 impl StoredBody {
-    /// Length of the body in bytes.
+    /// The body whose pieces these are.
+    pub fn of(pieces: Pieces) -> Self {
+        match (pieces.is_whole(), pieces.only()) {
+            (true, Some(Place::Inline(bytes))) => Self::Inline(bytes.clone()),
+            _ => Self::Pieces(Arc::new(pieces)),
+        }
+    }
+
+    /// The body that lies in these segments from its first byte to its last.
+    pub fn segmented(segments: Segments) -> Self {
+        let piece = Piece { span: segments.span, place: Place::Segments(segments) };
+        Self::of(Pieces::none(segments.span.to()).with(piece, 0))
+    }
+
+    /// Length of the whole body in bytes, held or not.
     pub fn len(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
-            Self::Segmented { len, .. } => *len,
+            Self::Pieces(pieces) => pieces.len(),
         }
     }
 
@@ -118,20 +130,41 @@ impl StoredBody {
         self.len() == 0
     }
 
-    /// Number of segments; 0 for an inline body.
-    pub fn segments(&self) -> u32 {
+    /// Every byte of it is held.
+    pub fn is_whole(&self) -> bool {
         match self {
-            Self::Inline(_) => 0,
-            Self::Segmented { len, segment } => {
-                u32::try_from(len.div_ceil(u64::from((*segment).max(1)))).unwrap_or(u32::MAX)
+            Self::Inline(_) => true,
+            Self::Pieces(pieces) => pieces.is_whole(),
+        }
+    }
+
+    /// What is held, in pieces.
+    pub fn pieces(&self) -> Cow<'_, Pieces> {
+        match self {
+            Self::Pieces(pieces) => Cow::Borrowed(pieces),
+            Self::Inline(bytes) => {
+                let none = Pieces::none(bytes.len() as u64);
+                Cow::Owned(match Span::new(0, none.len()) {
+                    Some(span) => none.with(Piece { span, place: Place::Inline(bytes.clone()) }, 0),
+                    None => none,
+                })
             }
         }
+    }
+
+    /// The runs of segments that it lies in.
+    pub fn segments(&self) -> impl Iterator<Item = Segments> {
+        let pieces = match self {
+            Self::Inline(_) => None,
+            Self::Pieces(pieces) => Some(pieces.segments()),
+        };
+        pieces.into_iter().flatten()
     }
 
     fn weight(&self) -> usize {
         match self {
             Self::Inline(bytes) => bytes.len(),
-            Self::Segmented { .. } => 0,
+            Self::Pieces(pieces) => pieces.weight(),
         }
     }
 }
@@ -143,7 +176,7 @@ pub struct Entry {
     pub stored: Stored,
     /// The header fields as they are sent.
     pub fields: Fields,
-    /// The body as the origin sent it.
+    /// The body as the origin sent it; a 200's may be held in part only (RFC 9111 §3.3).
     pub identity: StoredBody,
     /// The same in the codings that Larder has made of it, each once.
     pub coded: Box<[(Coding, StoredBody)]>,
@@ -151,7 +184,7 @@ pub struct Entry {
     pub decodes: Option<Coding>,
     /// True where Larder may code the body: by its type, its directives and its own coding.
     pub compressible: bool,
-    /// Names the entry's segments.
+    /// Names the response: with another life, or another body in a coding, it is still this one.
     pub id: EntryId,
     /// The purge log's position when the fetch began (D7).
     pub position: u64,
@@ -253,9 +286,7 @@ impl Entry {
     /// A body of it lies in segments.
     pub fn is_segmented(&self) -> bool {
         let coded = self.coded.iter().map(|(_, body)| body);
-        std::iter::once(&self.identity)
-            .chain(coded)
-            .any(|body| matches!(body, StoredBody::Segmented { .. }))
+        std::iter::once(&self.identity).chain(coded).any(|body| body.segments().next().is_some())
     }
 
     /// Where on disk its copy was written.
@@ -359,10 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn segments_cover_a_body_exactly() {
-        for (len, segment, want) in [(0, 4, 0), (1, 4, 1), (4, 4, 1), (5, 4, 2), (8, 4, 2)] {
-            let body = StoredBody::Segmented { len, segment };
-            assert_eq!(body.segments(), want, "{len} bytes in segments of {segment}");
-        }
+    fn a_body_in_segments_is_whole_and_has_its_length() {
+        let span = Span::new(0, 9).unwrap();
+        let body = StoredBody::segmented(Segments { id: [7; 16], span, segment: 4 });
+        assert_eq!((body.len(), body.is_whole(), body.is_empty()), (9, true, false));
+        assert_eq!(body.segments().map(|run| run.count()).sum::<u32>(), 3);
+        let inline = StoredBody::Inline(Bytes::from_static(b"abc"));
+        assert_eq!(StoredBody::of(inline.pieces().into_owned()), inline);
+        let empty = StoredBody::Inline(Bytes::new());
+        assert!(empty.is_whole() && empty.pieces().is_whole());
     }
 }

@@ -124,3 +124,99 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn memory(capacity: u64) -> (Memory, Arc<Metrics>) {
+        let metrics = Metrics::new(1);
+        (Memory::new(capacity, KeyedHasher::new([7; 16]), &metrics), metrics)
+    }
+
+    fn insert(memory: &Memory, key: &str, len: usize) {
+        let bytes = Bytes::from(vec![b'x'; len]);
+        memory.insert(Bytes::copy_from_slice(key.as_bytes()), Slot::Segment(bytes));
+    }
+
+    /// PITFALLS 13: S3-FIFO's small queue is a tenth of a shard. A segment, the largest slot there
+    /// is, must not leave with the next insertion.
+    #[test]
+    fn a_segment_stays_for_a_while_and_pushes_nobody_else_out() {
+        let (memory, _) = memory(64 * MIB);
+        for n in 0..20_000 {
+            insert(&memory, &format!("small {n}"), 1000);
+        }
+        for n in 0..16 {
+            insert(&memory, &format!("segment {n}"), 256 << 10);
+        }
+        let there = |name: &str, n| {
+            (0..n).filter(|n| memory.contains(format!("{name} {n}").as_bytes())).count()
+        };
+        assert_eq!((there("segment", 16), there("small", 20_000)), (16, 20_000));
+    }
+
+    #[test]
+    fn it_shrinks_and_grows() {
+        let (memory, metrics) = memory(16 * MIB);
+        for n in 0..10_000 {
+            insert(&memory, &n.to_string(), 1000);
+        }
+        memory.resize(4 * MIB);
+        assert_eq!(memory.capacity(), 4 * MIB);
+        assert!(memory.bytes() <= 4 * MIB && memory.bytes() > 3 * MIB, "{}", memory.bytes());
+        assert!(metrics.cache.evicted.get() > 5000);
+        memory.resize(16 * MIB);
+        for n in 0..10_000 {
+            insert(&memory, &n.to_string(), 1000);
+        }
+        assert!(memory.bytes() > 10 * MIB, "{}", memory.bytes());
+        let (off, _) = self::memory(0);
+        off.resize(MIB);
+        insert(&off, "k", 1);
+        assert_eq!((off.capacity(), off.objects()), (0, 0));
+    }
+
+    /// PITFALLS 3: removals that race with lookups, insertions and changes of the capacity.
+    #[test]
+    fn removals_race_with_everything_else() {
+        let (memory, _) = memory(2 * MIB);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for thread in 0..4_usize {
+                let (memory, stop) = (&memory, &stop);
+                scope.spawn(move || {
+                    for n in 0..30_000_usize {
+                        let key = ((n * 7 + thread * 13) % 500).to_string();
+                        match (n + thread) % 5 {
+                            0 | 1 => insert(memory, &key, 1000 + n % 9000),
+                            2 => memory.remove(key.as_bytes()),
+                            _ => {
+                                if let Some(Slot::Segment(bytes)) = memory.get(key.as_bytes()) {
+                                    assert!(bytes.iter().all(|byte| *byte == b'x'));
+                                }
+                            }
+                        }
+                    }
+                    stop.store(true, Ordering::Relaxed);
+                });
+            }
+            for n in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                memory.resize((1 + n % 2) * MIB);
+            }
+        });
+        memory.resize(2 * MIB);
+        assert!(memory.bytes() <= 2 * MIB);
+        for n in 0..500 {
+            memory.remove(n.to_string().as_bytes());
+        }
+        assert_eq!((memory.bytes(), memory.objects()), (0, 0), "every byte was accounted for");
+    }
+}

@@ -6,10 +6,12 @@
 //! - `hot`: what is asked for in memory is kept on disk, too.
 //! - `incomplete`: entries of which a part is missing.
 //! - `terms`: what goes in and out.
+//! - `void`: what is not to be used any more.
 
 mod hot;
 mod incomplete;
 mod terms;
+mod void;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +24,13 @@ use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
 use crate::cache::purge::{PurgeLog, Verdict};
+use crate::cache::queries::Queries;
 use crate::cache::searches::Searches;
 use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
 use crate::semantics::{key, language, vary};
 
-pub use crate::cache::tiers::terms::{Found, Lookup, Part, Selected, ToDisk};
+pub use crate::cache::tiers::terms::{Found, Lookup, Selected, ToDisk};
 
 /// The tiers.
 pub struct Tiers {
@@ -39,8 +42,12 @@ pub struct Tiers {
     pub purges: PurgeLog,
     /// Where responses lie because of No-Vary-Search.
     pub searches: Searches,
+    /// What answers to QUERY are named.
+    pub queries: Queries,
     /// A change of a key's list of variants reads it first: one at a time.
     variant_lists: tokio::sync::Mutex<()>,
+    /// Who puts parts to what is stored reads it first: one at a time.
+    pub combining: tokio::sync::Mutex<()>,
     incomplete: Incomplete,
     metrics: Arc<Metrics>,
 }
@@ -48,8 +55,18 @@ pub struct Tiers {
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        let (searches, variant_lists, incomplete) = Default::default();
-        Self { memory, disk, purges, searches, variant_lists, incomplete, metrics }
+        let (searches, queries, variant_lists, combining, incomplete) = Default::default();
+        Self {
+            memory,
+            disk,
+            purges,
+            searches,
+            queries,
+            variant_lists,
+            combining,
+            incomplete,
+            metrics,
+        }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
@@ -177,7 +194,7 @@ impl Tiers {
     }
 
     fn checked(&self, key: &[u8], entry: Arc<Entry>, variant: Option<Bytes>) -> Option<Found> {
-        if entry.is_segmented() && self.incomplete.contains(&entry.id) {
+        if self.incomplete.any() && entry.is_segmented() && self.incomplete.contains(&entry.id) {
             self.remove(key);
             return None;
         }
@@ -199,22 +216,6 @@ impl Tiers {
                 None
             }
         }
-    }
-
-    /// What the purge log says of `entry` under `key`, which was fetched or checked last at `base`.
-    fn verdict(&self, key: &[u8], entry: &Entry, base: u64) -> Verdict {
-        match self.purges.verdict(key, entry.position, base) {
-            Verdict::Purged => Verdict::Purged,
-            _ if self.is_void(key, entry, base) => Verdict::Purged,
-            verdict => verdict,
-        }
-    }
-
-    /// A group that `entry` belongs to was made void after `base` (RFC 9875).
-    fn is_void(&self, key: &[u8], entry: &Entry, base: u64) -> bool {
-        let groups = &entry.stored.groups;
-        !groups.is_empty()
-            && self.purges.is_void(groups.iter().map(|name| key::group(key, name)), base)
     }
 
     /// Takes `entry` in under `key`: from now on lookups find it. Gives it back where a purge is
@@ -310,42 +311,15 @@ impl Tiers {
         self.disk.delete(key);
     }
 
-    /// Forgets the copy at `key` for good: the origin says by now that it may not be kept. The disk
-    /// only loses sight of what is deleted, so the key goes into the log, too.
-    pub fn withdraw(&self, key: &[u8]) {
-        if self.disk.may_contain(key) {
-            let _ = self.purges.supersede(key); // nothing comes in its place
-        }
-        self.remove(key);
-    }
-
-    /// An unsafe method has changed what lies at `url` (RFC 9111 §4.4): its copies, variants
-    /// included, are not used any more, nor is what is being fetched now. Recorded only where
-    /// there may be a copy, or, with `filling`, where one may be coming in.
-    pub fn invalidate(&self, url: &[u8], filling: bool) {
-        for url in [Some(Bytes::copy_from_slice(url)), self.searches.alias(url)].iter().flatten() {
-            if filling || self.may_hold(url) {
-                self.purges.invalidate(key::url_part(url));
-                self.remove(url);
-            }
-        }
-    }
-
-    /// The same of all that belongs to the group `name` on the origin of `primary` (RFC 9875).
-    pub fn invalidate_group(&self, primary: &[u8], name: &str) {
-        self.purges.invalidate(&key::group(primary, name));
-    }
-
     /// Stores one segment of a body; `in_memory`: in the memory tier, too. False: nobody has it.
     pub async fn store_segment(
         &self,
         id: &EntryId,
-        part: Part,
         index: u32,
         bytes: Bytes,
         in_memory: bool,
     ) -> bool {
-        let key = key::segment(id, part.number(), index);
+        let key = key::segment(id, index);
         let slot = Slot::Segment(bytes);
         if in_memory {
             self.memory.insert(key.clone(), slot.clone());
@@ -354,14 +328,8 @@ impl Tiers {
     }
 
     /// Segment number `index` of a body, wherever it is.
-    pub async fn segment(
-        &self,
-        id: &EntryId,
-        part: Part,
-        index: u32,
-        in_memory: bool,
-    ) -> Option<Bytes> {
-        let key = key::segment(id, part.number(), index);
+    pub async fn segment(&self, id: &EntryId, index: u32, in_memory: bool) -> Option<Bytes> {
+        let key = key::segment(id, index);
         if let Some(Slot::Segment(bytes)) = self.memory.get(&key) {
             return Some(bytes);
         }
@@ -373,10 +341,21 @@ impl Tiers {
         Some(bytes)
     }
 
+    /// Whether segment number `index` of a body is somewhere, as far as can be told without reading.
+    pub fn has_segment(&self, id: &EntryId, index: u32) -> bool {
+        let key = key::segment(id, index);
+        self.memory.contains(&key) || self.disk.may_contain(&key)
+    }
+
     /// The largest body whose segments may live in the memory tier, in bytes: a 1 GiB object must
     /// not push everything else out.
     pub fn memory_object_max(&self) -> u64 {
         self.memory.capacity() / 16
+    }
+
+    /// The segments of so long a body live in the memory tier, too.
+    pub fn keeps_in_memory(&self, len: u64) -> bool {
+        len <= self.memory_object_max() || !self.has_disk()
     }
 
     /// A disk tier takes what is stored now.

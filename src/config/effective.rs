@@ -70,6 +70,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("cache.store_wait", text(show_duration(cache.store_wait)), Live),
         ("cache.max_variants", cache.max_variants.to_string(), Live),
         ("cache.vary_language", cache.vary_language.to_string(), Live),
+        ("cache.query_body", text(show_bytes(cache.query_body)), Live),
         ("cache.max_uncacheable", cache.max_uncacheable.to_string(), Restart),
         ("cache.uncacheable_ttl", text(show_duration(cache.uncacheable_ttl)), Live),
         ("cache.window", text(show_bytes(cache.window)), Live),

@@ -160,6 +160,8 @@ section! {
         /// Under `Vary: Accept-Language`, also use what was fetched for another list of languages,
         /// where it fits. Change: live.
         vary_language: bool,
+        /// The largest content of a QUERY that is part of a key; 0: QUERY is passed on. Change: live.
+        query_body: Size,
         /// Keys remembered as uncacheable at most. Change: restart.
         max_uncacheable: Amount,
         /// How long such a key is remembered. Change: live.

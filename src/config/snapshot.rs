@@ -151,6 +151,8 @@ pub struct Cache {
     pub max_variants: usize,
     /// A response fetched for another Accept-Language answers where it fits. Live.
     pub vary_language: bool,
+    /// The largest content of a QUERY that is part of a key, in bytes; 0: QUERY is passed on. Live.
+    pub query_body: u64,
     /// Records of uncacheable keys at most (hit-for-miss). Restart.
     pub max_uncacheable: usize,
     /// How long an uncacheable key is remembered. Live.

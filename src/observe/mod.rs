@@ -1,6 +1,6 @@
 //! Telling what happens: metrics, access log, events, system figures. Looks on; never in the way.
 //!
-//! - [`metrics`]: every number, counted by worker ([`shard`], [`histogram`]);
+//! - [`metrics`]: every number ([`counts`], and by worker [`shard`], [`histogram`]);
 //!   [`exposition`] writes them down for a scrape, [`text`] turns that into the older format.
 //! - [`access_log`]: a line for each finished request: what was [`noted`] when it came and the
 //!   [`record`] of what became of it, put together by [`line`], letter by letter by `write`.
@@ -10,6 +10,7 @@
 
 pub mod access_log;
 mod backlog;
+pub mod counts;
 pub mod events;
 pub mod exposition;
 pub mod histogram;

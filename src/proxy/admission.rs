@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::UPGRADE;
-use http::{HeaderValue, Version, request};
+use http::header::{RANGE, UPGRADE};
+use http::{HeaderValue, Method, Version, request};
 use tokio::sync::Notify;
 
 use crate::proxy::conn::Conn;
@@ -12,6 +12,7 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::headers::{self, Seen};
 use crate::semantics::key::{self, Scheme};
+use crate::semantics::range::Ranges;
 use crate::semantics::request::{self as http_request, Asked};
 use crate::semantics::unkeyed;
 
@@ -42,12 +43,11 @@ pub fn admit(
     if let Some(fault) = conn.next_request() {
         return Err(fault.into());
     }
-    let mut seen = Seen::of(&head.headers);
+    let seen = Seen::of(&head.headers);
     let mut upgrade = None;
     if seen.hop_by_hop {
         upgrade = asked_upgrade(head).filter(|_| !has_body);
-        headers::strip_hop_by_hop(&mut head.headers);
-        seen = Seen::of(&head.headers);
+        headers::strip_hop_by_hop(&mut head.headers); // leaves the other kinds as they are
     }
     let expects = (has_body && http_request::expects_continue(&head.headers, head.version))
         .then(Arc::default);
@@ -60,7 +60,12 @@ pub fn admit(
         worker.house.metrics.server.malformed.inc(); // faults are counted already
     }
     let Addressed { scheme, authority, said_authority } = checked?;
-    let asked = Asked::of(&head.method, &head.headers, has_body);
+    let mut asked = Asked::of(&head.method, &head.headers, has_body);
+    if asked.has_range && head.method == Method::GET && Ranges::of(&head.headers).is_none() {
+        // Neither understood nor answered; and not the origin's burden (RFC 9110 §14.2).
+        head.headers.remove(RANGE);
+        asked.has_range = false;
+    }
     Ok(Admitted { asked, upgrade, scheme, authority, said_authority, dropped, expects })
 }
 

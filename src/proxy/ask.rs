@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, request};
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ pub struct Ask {
     pub authority: Option<String>,
     /// The authority that the client used, where a trusted peer says that it was another one.
     pub said_authority: Option<String>,
+    /// The content of a QUERY, once it has been read to be part of the key.
+    pub query: Option<Bytes>,
     /// A field was dropped that is no part of the key ([`crate::semantics::unkeyed`]).
     pub dropped: bool,
     /// [`Self::accepted`], once it was asked for.
@@ -54,6 +57,7 @@ impl Ask {
             scheme,
             authority,
             said_authority,
+            query: None,
             dropped,
             accepted: OnceLock::new(),
             expects,

@@ -9,14 +9,13 @@ use bytes::Bytes;
 use http::request;
 use http_body::{Frame, SizeHint};
 
-use crate::cache::flight::stream::{End, Next, StreamReader};
-use crate::cache::tiers::Tiers;
 use crate::clock::Moment;
 use crate::observe::record::Record;
+use crate::proxy::assembly::Assembly;
 use crate::proxy::compress::EncodedBody;
 use crate::proxy::conn::Conn;
 use crate::proxy::decode::DecodedBody;
-use crate::proxy::segments::{Extent, SegmentReader};
+use crate::proxy::flight_reader::FlightReader;
 use crate::proxy::worker::Worker;
 use crate::upstream::ResponseBody;
 
@@ -24,63 +23,6 @@ use crate::upstream::ResponseBody;
 #[derive(Debug, thiserror::Error)]
 #[error("the answer broke off: {0}")]
 pub struct Broken(pub(super) &'static str);
-
-/// A reader of a fetch under way, with the way back to the store for when it falls behind.
-pub struct FlightReader {
-    reader: StreamReader,
-    len: Option<u64>,
-    /// Where the store keeps the body, if it does; `to` is not used.
-    stored: Option<(Arc<Tiers>, Extent)>,
-    behind: Option<SegmentReader>,
-}
-
-impl FlightReader {
-    /// Reads a flight's body from its beginning. `len`: its length, where the head tells it.
-    pub fn new(
-        reader: StreamReader,
-        len: Option<u64>,
-        stored: Option<(Arc<Tiers>, Extent)>,
-    ) -> Self {
-        Self { reader, len, stored, behind: None }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        loop {
-            if let Some(behind) = &mut self.behind {
-                match ready!(behind.poll_next(cx)) {
-                    Some(Ok(bytes)) => {
-                        self.reader.skip(bytes.len() as u64);
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                    }
-                    Some(Err(_)) => return Poll::Ready(Some(Err(Broken("fell too far behind")))),
-                    None => self.behind = None,
-                }
-            }
-            return Poll::Ready(match ready!(self.reader.poll_next(cx)) {
-                Next::Chunk(chunk) => Some(Ok(Frame::data(chunk))),
-                Next::End(End::Complete(None)) => None,
-                Next::End(End::Complete(Some(trailers))) => {
-                    // Asked once: the end is all that is left.
-                    self.reader.finish();
-                    Some(Ok(Frame::trailers(trailers.as_ref().clone())))
-                }
-                Next::End(End::Broken) => Some(Err(Broken("the origin broke off"))),
-                Next::Behind => {
-                    let Some((tiers, extent)) = &self.stored else {
-                        return Poll::Ready(Some(Err(Broken("fell too far behind"))));
-                    };
-                    // The segment at hand is whole: the window is never smaller than one.
-                    let mut extent = *extent;
-                    let size = u64::from(extent.segment.max(1));
-                    extent.from = self.reader.offset();
-                    extent.to = (extent.from / size + 1) * size;
-                    self.behind = Some(SegmentReader::new(tiers.clone(), extent));
-                    continue;
-                }
-            });
-        }
-    }
-}
 
 /// Where the bytes come from. What a hit in memory does not need is boxed: a body is moved a dozen
 /// times on its way to hyper.
@@ -91,8 +33,8 @@ pub enum Source {
     Full(Bytes),
     /// From a fetch under way.
     Flight(Box<FlightReader>),
-    /// From the store, piece by piece.
-    Segments(Box<SegmentReader>),
+    /// From several places, one after the other.
+    Assembly(Box<Assembly>),
     /// From the origin to this client alone.
     Upstream(Box<ResponseBody>),
     /// The same, coded on the way.
@@ -107,8 +49,8 @@ impl Source {
         match self {
             Self::Empty => Some(0),
             Self::Full(bytes) => Some(bytes.len() as u64),
-            Self::Flight(flight) => flight.len,
-            Self::Segments(reader) => Some(reader.remaining()),
+            Self::Flight(flight) => flight.len(),
+            Self::Assembly(assembly) => Some(assembly.len()),
             Self::Upstream(body) => http_body::Body::size_hint(body.as_ref()).exact(),
             Self::Encoded(_) | Self::Decoded(_) => None,
         }
@@ -126,9 +68,7 @@ impl Source {
                 (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
             }
             Self::Flight(flight) => ready!(flight.poll(cx)),
-            Self::Segments(reader) => ready!(reader.poll_next(cx)).map(|piece| {
-                piece.map(Frame::data).map_err(|_| Broken("a part of the stored body is gone"))
-            }),
+            Self::Assembly(assembly) => ready!(assembly.poll(cx)),
             Self::Upstream(body) => {
                 ready!(http_body::Body::poll_frame(Pin::new(body.as_mut()), cx))
                     .map(|frame| frame.map_err(|_| Broken("the origin broke off")))

@@ -4,71 +4,28 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::cache::entry::Variants;
 use crate::cache::flight::{Fill, Head, Joined};
-use crate::cache::tiers::{Found, variant_key};
+use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fill::{self, Filling, Plan, Private, Shared};
-use crate::proxy::forward;
 use crate::proxy::interim::{self, Relay};
 use crate::proxy::respond::{self, Answer};
+use crate::proxy::wanted::Goal;
+pub use crate::proxy::wanted::Wanted;
 use crate::proxy::worker::Worker;
+use crate::proxy::{forward, parts};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
-use crate::semantics::reuse::{self, Failure};
+use crate::semantics::range::RangeAnswer;
+use crate::semantics::reuse::{self, Failure, Reuse};
 use crate::semantics::storable::NoStore;
+use crate::semantics::stored::Stored;
 use crate::semantics::{guard, headers, key, storable, vary, withheld};
-use crate::upstream::RequestBody;
-
-/// What is wanted of the origin, and why.
-pub struct Wanted {
-    fwd: Fwd,
-    detail: Option<&'static str>,
-    /// What is stored and needs validation.
-    stale: Option<Found>,
-    /// The selecting fields of what is stored for others, and their list's generation.
-    varies: Option<(Box<[HeaderName]>, u64)>,
-}
-
-impl Wanted {
-    /// Nothing is stored for this request.
-    pub fn missing(fwd: Fwd, variants: Option<Arc<Variants>>) -> Self {
-        let varies = variants.map(|list| (list.names.clone(), list.generation));
-        Self { fwd, detail: None, stale: None, varies }
-    }
-
-    /// `stale` is stored, but may not be used as it is.
-    pub fn validated(fwd: Fwd, detail: &'static str, stale: Found) -> Self {
-        Self { fwd, detail: Some(detail), stale: Some(stale), varies: None }
-    }
-
-    /// Why the origin is asked.
-    pub fn fwd(&self) -> Fwd {
-        self.fwd
-    }
-
-    fn decision(&self, outcome: Outcome) -> Decision {
-        let mut decision = Decision::forwarded(outcome, self.fwd);
-        decision.detail = self.detail;
-        decision
-    }
-
-    fn flight_key(&self, ask: &Ask, primary: &[u8]) -> Bytes {
-        match (&self.stale, &self.varies) {
-            (Some(Found { variant: Some(variant), .. }), _) => variant.clone(),
-            (None, Some((names, generation))) => {
-                variant_key(primary, names, *generation, &ask.head.headers)
-            }
-            _ => Bytes::copy_from_slice(primary),
-        }
-    }
-}
 
 /// Followers whose request the answer does not fit fly again; past this many times, alone.
 const MAX_LEGS: usize = 3;
@@ -94,11 +51,9 @@ async fn lead_or_follow(
     primary: &[u8],
     mut wanted: Wanted,
 ) -> Result<Answer, ProxyError> {
-    if wanted.stale.is_none()
-        && (ask.asked.is_head() || ask.asked.has_range || ask.asked.has_if_match)
-    {
-        // An answer without the whole body fills nothing (RFC 9111 §3.3; parts come later).
-        let private = forward::pass(worker, ask, RequestBody::Empty, None, "partial").await?;
+    if wanted.goal(ask) == Goal::Pass {
+        // An answer without the body, or with several parts of it, fills nothing.
+        let private = forward::pass(worker, ask, forward::read(ask).1, None, "partial").await?;
         let decision = wanted.decision(Outcome::Miss);
         return Ok(respond::from_origin(ask, private, decision));
     }
@@ -107,17 +62,26 @@ async fn lead_or_follow(
     let mut known = house.uncacheable.get(primary, clock::now());
     let mut failed_before = false;
     for leg in 0..=MAX_LEGS {
-        // What is not shared anyway is not waited for, and a HEAD's answer is nobody else's.
-        let alone =
-            leg == MAX_LEGS || known.is_some() || ask.asked.authorised || ask.asked.is_head();
+        let goal = wanted.goal(ask);
+        let alone = leg == MAX_LEGS || known.is_some() || is_for_one(ask, &wanted);
+        if goal == Goal::Part
+            && !alone
+            && let Some(answer) = from_the_whole(worker, ask, primary, &wanted).await
+        {
+            return Ok(answer);
+        }
         let joined = if alone {
             let (fill, flight) = house.flights.solo();
             Joined::Leader(fill, flight)
         } else {
-            house.flights.join(&wanted.flight_key(ask, primary))
+            house.flights.join(&wanted.flight_key(ask, primary, goal))
         };
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
+                // Of those who failed together another may have been faster.
+                if failed_before && let Some(answer) = fetched_meanwhile(worker, ask, primary) {
+                    return Ok(answer);
+                }
                 let relay = Relay::open(worker, ask).await;
                 let private = launch(worker, ask, primary, &wanted, fill, relay.as_ref());
                 (flight, Some(private), false)
@@ -135,16 +99,14 @@ async fn lead_or_follow(
         match head {
             Head::Shared(shared) => {
                 match use_shared(worker, ask, primary, &shared, &wanted, collapsed) {
-                    // One of those who waited asks for all: what the leader sent may be the reason.
+                    // One of those who waited asks for all: nothing was sent to them yet.
                     Err(error) if collapsed && !failed_before && error.may_be_provoked() => {
                         failed_before = true;
                     }
                     Err(error) => return Err(error),
                     Ok(Used::Answer(answer)) => return Ok(*answer),
                     Ok(Used::OtherVariant(names, generation)) => {
-                        wanted.varies = Some((names, generation));
-                        wanted.stale = None;
-                        wanted.fwd = Fwd::VaryMiss;
+                        wanted.selected_by(names, generation);
                     }
                     Ok(Used::AskAgain) => match receive(private.take()).await {
                         Some(private) => return Ok(passed(ask, private, &wanted)),
@@ -165,6 +127,44 @@ async fn lead_or_follow(
     Err(ABANDONED)
 }
 
+/// What is not shared anyway is not waited for, nor does anybody wait for it: a HEAD's answer,
+/// what is fetched with a personal permission, and what must be validated for each.
+fn is_for_one(ask: &Ask, wanted: &Wanted) -> bool {
+    let unshared =
+        |found: &Found| !reuse::may_be_shared(&found.entry.stored, &ask.asked, &ask.view.policy);
+    ask.asked.authorised || ask.asked.is_head() || wanted.stale.as_ref().is_some_and(unshared)
+}
+
+/// A part of what somebody fetches whole, where it has come already or is about to.
+async fn from_the_whole(
+    worker: &Arc<Worker>,
+    ask: &Ask,
+    primary: &[u8],
+    wanted: &Wanted,
+) -> Option<Answer> {
+    let flight = worker.house.flights.find(&wanted.whole_key(ask, primary))?;
+    let cache = &ask.view.snapshot.cache;
+    let Head::Shared(shared) = timeout(cache.max_wait, flight.head()).await.ok()? else {
+        return None;
+    };
+    let Shared::Filling(filling) = &*shared else { return None };
+    let near = match parts::asked_for(ask, &filling.stored, filling.len?) {
+        RangeAnswer::Part(span) => filling.reaches(span, cache.window),
+        RangeAnswer::Whole | RangeAnswer::Unsatisfiable => true,
+        RangeAnswer::Parts(_) => false,
+    };
+    if !near || filling.is_broken() {
+        return None;
+    }
+    match use_shared(worker, ask, primary, &shared, wanted, true) {
+        Ok(Used::Answer(answer)) => {
+            worker.house.metrics.cache.collapsed.inc();
+            Some(*answer)
+        }
+        _ => None,
+    }
+}
+
 const ABANDONED: ProxyError = ProxyError::Upstream {
     status: 502,
     reason: "the fetch was abandoned",
@@ -183,6 +183,16 @@ fn passed(ask: &Ask, private: Private, wanted: &Wanted) -> Answer {
     respond::from_origin(ask, private, decision)
 }
 
+/// What another has fetched since this request looked for it.
+fn fetched_meanwhile(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Option<Answer> {
+    let found = worker.house.tiers.peek(primary, &ask.head.headers)?;
+    let (stored, forced, now) = (&found.entry.stored, found.entry.last_forced(), clock::now());
+    let reuse = reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now);
+    let usable = reuse == Reuse::Fresh && parts::lacking(ask, &found.entry).is_empty();
+    let decision = Decision::new(Outcome::Hit);
+    usable.then(|| respond::from_entry(ask, worker, &found.entry, decision, now))
+}
+
 /// Begins the fill as a task of its own.
 fn launch(
     worker: &Arc<Worker>,
@@ -193,28 +203,10 @@ fn launch(
     relay: Option<&Relay>,
 ) -> oneshot::Receiver<Private> {
     let (tell, private) = oneshot::channel();
-    let via = &worker.house.via;
-    let stored = wanted.stale.as_ref().map(|found| &found.entry.fields);
-    let build = |stored| {
-        let fields = forward::fields_to_fill(ask, via, stored);
-        let method = if ask.asked.is_head() { Method::HEAD } else { Method::GET };
-        let mut request = forward::request(ask, method, fields, RequestBody::Empty);
-        if let Some(relay) = relay {
-            relay.clone().attach(&mut request);
-        }
-        request
-    };
-    let request = build(stored);
-    let plan = Plan {
-        forced: wanted.fwd == Fwd::Request,
-        origin_codes: (wanted.varies.as_ref())
-            .is_some_and(|(names, _)| names.contains(&ACCEPT_ENCODING))
-            || wanted.stale.as_ref().is_some_and(|found| !found.entry.compressible),
-        stale: wanted.stale.clone(),
-        ..plan(worker, ask, primary)
-    };
-    let unconditional = stored.is_some().then(|| build(None));
-    tokio::spawn(fill::run(plan, fill, request, unconditional, tell));
+    let goal = wanted.goal(ask);
+    let (request, anew) = wanted.requests(worker, ask, goal, relay);
+    let plan = wanted.plan(worker, ask, goal, plan(worker, ask, primary));
+    tokio::spawn(fill::run(plan, fill, request, anew, tell));
     private
 }
 
@@ -226,10 +218,17 @@ fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
         primary: Bytes::copy_from_slice(primary),
         asked: ask.asked,
         request_fields: ask.head.headers.clone(),
+        by_query: ask.query.is_none(),
         forced: false,
         coding: ask.coding(|_| true),
         origin_codes: false,
         stale: None,
+        asks_part: false,
+        base: None,
+        gaps: Vec::new(),
+        refill: None,
+        part: None,
+        whole_key: Bytes::new(),
     }
 }
 
@@ -275,8 +274,7 @@ pub async fn answer_post(
     if let Head::Shared(shared) = flight.head().await
         && let Shared::Filling(filling) = &*shared
     {
-        let answer =
-            respond::from_filling(ask, &worker.house.tiers, filling, decision, clock::now());
+        let answer = respond::from_filling(ask, worker, filling, decision, clock::now());
         return Ok(with(answer, &filling.withheld, false));
     }
     let private = receive(Some(private)).await.ok_or(ABANDONED)?;
@@ -314,16 +312,28 @@ fn use_shared(
             if collapsed && let Some(other) = mismatch(ask, filling) {
                 return Ok(other);
             }
+            if collapsed && !is_shared(ask, &filling.stored) {
+                return Ok(Used::AskAgain);
+            }
+            if collapsed && filling.is_broken() {
+                return Err(BROKE_OFF);
+            }
             let mut decision = wanted.decision(Outcome::Miss);
             decision.collapsed = collapsed;
-            let answer = respond::from_filling(ask, tiers, filling, decision, now);
+            let answer = respond::from_filling(ask, worker, filling, decision, now);
             with(answer, &filling.withheld, collapsed)
+        }
+        Shared::Validated { entry, .. }
+            if (collapsed && !is_shared(ask, &entry.stored))
+                || !parts::lacking(ask, entry).is_empty() =>
+        {
+            return Ok(Used::AskAgain);
         }
         Shared::Validated { entry, status, withheld } => {
             let mut decision = wanted.decision(Outcome::Revalidated);
             decision.collapsed = collapsed;
             decision.fwd_status = Some(*status);
-            with(respond::from_entry(ask, tiers, entry, decision, now), withheld, collapsed)
+            with(respond::from_entry(ask, worker, entry, decision, now), withheld, collapsed)
         }
         Shared::OriginError(status) => match stale(worker, ask, wanted, Failure::Status(*status)) {
             Some(answer) => answer,
@@ -339,6 +349,21 @@ fn use_shared(
         }
     };
     Ok(Used::Answer(Box::new(answer)))
+}
+
+/// The fetch has broken off before anything was sent to this client.
+const BROKE_OFF: ProxyError = ProxyError::Upstream {
+    status: 502,
+    reason: "the origin broke off",
+    proxy_error: "http_response_incomplete",
+    unreachable: false,
+};
+
+/// What one fetch brought may answer another request, too (RFC 9111 §4): as it would from the
+/// store, were it there already.
+fn is_shared(ask: &Ask, stored: &Stored) -> bool {
+    let now = clock::now();
+    reuse::may_follow(stored, &ask.asked, &ask.view.policy, now)
 }
 
 /// The fields that are for the leader alone.
@@ -374,13 +399,14 @@ fn stale(worker: &Arc<Worker>, ask: &Ask, wanted: &Wanted, failure: Failure) -> 
     if let Failure::Status(status) = failure {
         decision.fwd_status = Some(status);
     }
-    Some(respond::from_entry(ask, &worker.house.tiers, &found.entry, decision, now))
+    Some(respond::from_entry(ask, worker, &found.entry, decision, now))
 }
 
 /// Validates `found` without anybody waiting, unless somebody does so already (RFC 5861 §3).
 pub fn in_background(worker: &Arc<Worker>, ask: &Ask, primary: &[u8], found: &Found) {
-    let wanted = Wanted::validated(Fwd::Stale, "stale-while-revalidate", found.clone());
-    if let Joined::Leader(fill, _) = worker.house.flights.join(&wanted.flight_key(ask, primary)) {
+    let wanted = Wanted::validated(ask, Fwd::Stale, "stale-while-revalidate", found.clone());
+    let key = wanted.flight_key(ask, primary, wanted.goal(ask));
+    if let Joined::Leader(fill, _) = worker.house.flights.join(&key) {
         drop(launch(worker, ask, primary, &wanted, fill, None));
     }
 }

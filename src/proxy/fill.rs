@@ -1,5 +1,5 @@
-//! The fill of a flight: asks the origin, decides what the answer is good for, tells the
-//! followers, and streams the body to them and into the store (DESIGN D5).
+//! The fill of a flight: asks the origin, and decides what the answer is good for; its body is
+//! `inflow`'s (DESIGN D5).
 //!
 //! A task of its own on the leader's worker: a client that leaves takes nothing with it. Dropping
 //! it midway (at the end of a drain) breaks every reader's message and stores nothing.
@@ -7,28 +7,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::VARY;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
 use crate::cache::entry::{Entry, EntryId, Fields};
-use crate::cache::flight::stream::End;
 use crate::cache::flight::{Fill, Head};
 use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
-use crate::proxy::filling::EndBroken;
 pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
-use crate::proxy::pump::Pump;
+use crate::proxy::inflow::{self, Part};
+use crate::proxy::partial::{self, Verdict};
+use crate::proxy::refill::Refill;
 use crate::proxy::worker::{View, Worker};
 use crate::semantics::coding::Coding;
 use crate::semantics::request::Asked;
 use crate::semantics::search::Variance;
+use crate::semantics::spans::Span;
 use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
-use crate::semantics::vary::VaryRule;
 use crate::semantics::{encoding, guard, headers, key, storable, validation, vary, withheld};
 use crate::upstream::{RequestBody, ResponseBody};
 
@@ -44,6 +43,8 @@ pub struct Plan {
     pub asked: Asked,
     /// The request's header fields as the origin gets them, for Vary.
     pub request_fields: HeaderMap,
+    /// The query of its URL, and nothing else, tells what is asked: No-Vary-Search can be followed.
+    pub by_query: bool,
     /// A client's own directives forced this fetch.
     pub forced: bool,
     /// What the leader's client gets where Larder makes it.
@@ -52,20 +53,33 @@ pub struct Plan {
     pub origin_codes: bool,
     /// The stored response that is validated.
     pub stale: Option<Found>,
+    /// A part is asked for: a 206 is good for something.
+    pub asks_part: bool,
+    /// What is held in part, to be completed by `gaps`.
+    pub base: Option<Found>,
+    /// What is missing of it; the first is asked for.
+    pub gaps: Vec<Span>,
+    /// How the others are asked for.
+    pub refill: Option<Arc<Refill>>,
+    /// What is answered with, where it is a part of `base`.
+    pub part: Option<Span>,
+    /// The key by which others look for the whole.
+    pub whole_key: Bytes,
 }
 
-/// Asks the origin with `request` and fills the flight. `unconditional`: the same without
-/// validators, for an origin that validates something else. `private` takes an answer that only
-/// the leader may have.
+/// Asks the origin with `request` and fills the flight. `anew`: the same as if nothing were held,
+/// for an origin that has something else by now. `private` takes an answer that only the leader
+/// may have.
 pub async fn run(
     plan: Plan,
-    fill: Fill<Shared>,
+    mut fill: Fill<Shared>,
     mut request: Request<RequestBody>,
-    mut unconditional: Option<Request<RequestBody>>,
+    mut anew: Option<Request<RequestBody>>,
     private: oneshot::Sender<Private>,
 ) {
     let house = plan.worker.house.clone();
     let position = house.tiers.purges.position();
+    let mut base = plan.base.as_ref();
     loop {
         let asked_at = clock::now();
         let began = clock::monotonic_ns();
@@ -75,6 +89,7 @@ pub async fn run(
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%error, "the origin gave no answer");
+                fill.land(); // first: who asks again because of it must not join it again
                 fill.tell(Head::Shared(Arc::new(Shared::Failed(ProxyError::from(&error)))));
                 return;
             }
@@ -92,13 +107,88 @@ pub async fn run(
             if status == StatusCode::OK {
                 // The origin has something else by now.
                 house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
-            } else if let Some(again) = unconditional.take() {
-                // It validated something that is not stored here: ask for the whole.
+            } else if let Some(again) = anew.take() {
+                // It validated something that is not stored here.
                 request = again;
                 continue;
             }
         }
-        return answered(&plan, fill, arrived, private).await;
+        if plan.asks_part && status == StatusCode::OK {
+            fill.also(plan.whole_key.clone()); // it is what others wait for
+        }
+        if (plan.asks_part || base.is_some()) && status == StatusCode::PARTIAL_CONTENT {
+            match part(&plan, base, arrived) {
+                Came::Part(arrived, part) => {
+                    return inflow::parts(&plan, fill, arrived, *part).await;
+                }
+                Came::Private(answer) => {
+                    let _ = private.send(answer);
+                    return fill.tell(Head::Released("not-kept"));
+                }
+                Came::Foreign => {}
+            }
+        } else if base.is_none() || !speaks_of_part(status) {
+            return answered(&plan, fill, arrived, private).await;
+        }
+        // What is held is not what the origin has.
+        if let Some(outdated) = base.take() {
+            house.tiers.withdraw(outdated.variant.as_ref().unwrap_or(&plan.primary));
+        }
+        match anew.take() {
+            Some(again) => request = again,
+            None => return, // never: there is one where something is held
+        }
+    }
+}
+
+/// The answer is about the part that Larder asked for: of no use to the client.
+fn speaks_of_part(status: StatusCode) -> bool {
+    matches!(status, StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NOT_MODIFIED)
+}
+
+/// What a 206 is good for.
+enum Came<'a> {
+    /// It is stored.
+    Part(Arrived, Box<Part<'a>>),
+    /// It is passed on as it is.
+    Private(Private),
+    /// It is no answer to the client, nor does it complete what is held.
+    Foreign,
+}
+
+fn part<'a>(plan: &Plan, base: Option<&'a Found>, mut arrived: Arrived) -> Came<'a> {
+    let held = base.zip(plan.gaps.first().copied());
+    let range = match partial::judge(&arrived.response, held) {
+        Verdict::Part(range) => range,
+        Verdict::Wrong if base.is_none() => {
+            return Came::Private(arrived.private("content-range"));
+        }
+        Verdict::Wrong | Verdict::Foreign => return Came::Foreign,
+    };
+    let policy = &plan.view.policy;
+    let mut withheld = withheld::take(arrived.response.headers_mut(), policy);
+    let mut fields = partial::fields_of_whole(plan, base, arrived.response.headers(), arrived.at);
+    if base.is_some() {
+        withheld.extend(withheld::take_after_304(&mut fields, policy));
+    }
+    let judged = judged(plan, 200, &fields, arrived.asked_at, arrived.at)
+        .and_then(|stored| fits(plan, &arrived.response, Some(range.complete)).map(|()| stored));
+    match judged {
+        Ok(stored) => {
+            plan.worker.house.uncacheable.remove(&plan.primary);
+            let (span, complete) = (range.span, range.complete);
+            let part = Part { stored, fields, withheld, span, complete, base };
+            Came::Part(arrived, Box::new(part))
+        }
+        Err(_) if base.is_some() => Came::Foreign,
+        Err(reason) => {
+            arrived.response.headers_mut().extend(withheld);
+            if reason.of_response {
+                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
+                plan.worker.house.uncacheable.insert(&plan.primary, reason.word, until);
+            }
+            Came::Private(arrived.private(reason.word))
+        }
     }
 }
 
@@ -116,23 +206,23 @@ pub async fn keep(
     let position = plan.worker.house.tiers.purges.position();
     let at = stored.response_time;
     let arrived = |response| Arrived { response, asked_at, at, origin_ns, position };
-    match fits(&plan, &response) {
-        Ok(()) => fill_body(&plan, fill, arrived(response), stored, withheld).await,
-        Err(word) => {
+    match fits(&plan, &response, None) {
+        Ok(()) => inflow::whole(&plan, fill, arrived(response), stored, withheld).await,
+        Err(reason) => {
             response.headers_mut().extend(withheld);
-            let _ = private.send(arrived(response).private(word));
-            fill.tell(Head::Released(word));
+            let _ = private.send(arrived(response).private(reason.word));
+            fill.tell(Head::Released(reason.word));
         }
     }
 }
 
 /// An answer of the origin and when it came.
-struct Arrived {
-    response: Response<ResponseBody>,
+pub(super) struct Arrived {
+    pub(super) response: Response<ResponseBody>,
     asked_at: Timestamp,
     at: Timestamp,
-    origin_ns: u64,
-    position: u64,
+    pub(super) origin_ns: u64,
+    pub(super) position: u64,
 }
 
 /// A 304 for `stale`, or a HEAD's 200: refreshes what is stored. False where it is about something
@@ -168,8 +258,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
                 tiers.withdraw(&key);
             }
             let status = entry.stored.status;
-            let stored =
-                storable::unstored(status, &merged, policy, arrived.asked_at, arrived.at);
+            let stored = storable::unstored(status, &merged, policy, arrived.asked_at, arrived.at);
             tell(Arc::new(entry.refreshed(stored, fields, arrived.position)));
             return true;
         }
@@ -198,7 +287,7 @@ fn refreshed(
     guard::well_named(&plan.request_fields)?;
     let (asked_at, at) = (arrived.asked_at, arrived.at);
     let stored = storable::refreshed(&entry.stored, merged, policy, asked, asked_at, at)?;
-    let selects_by = |fields| vary::parse(fields, negotiates(plan, entry.compressible));
+    let selects_by = |fields| vary::parse(fields, plan.negotiates(entry.compressible));
     let stands_for_others = || {
         let place = |of| plan.worker.house.tiers.searches.place(&plan.primary, of, random());
         Variance::of(merged).is_some_and(|variance| key.starts_with(&place(variance)))
@@ -227,7 +316,7 @@ async fn answered(
     match keepable(plan, &arrived) {
         Ok(stored) => {
             house.uncacheable.remove(&plan.primary);
-            fill_body(plan, fill, arrived, stored, withheld).await;
+            inflow::whole(plan, fill, arrived, stored, withheld).await;
         }
         Err(reason) => {
             arrived.response.headers_mut().extend(withheld);
@@ -255,32 +344,41 @@ struct NotKept {
 }
 
 fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
-    let stored = storable::storable(
-        &plan.asked,
-        arrived.response.status().as_u16(),
-        arrived.response.headers(),
-        &plan.view.policy,
-        arrived.asked_at,
-        arrived.at,
-    )
-    .and_then(|stored| {
-        let (request, fields) = (&plan.request_fields, arrived.response.headers());
-        guard::harmless(&plan.asked, &plan.primary, request, &stored, fields).map(|()| stored)
-    })
-    .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })?;
-    fits(plan, &arrived.response).map_err(|word| NotKept { word, of_response: true })?;
+    let response = &arrived.response;
+    let (status, fields) = (response.status().as_u16(), response.headers());
+    let stored = judged(plan, status, fields, arrived.asked_at, arrived.at)?;
+    fits(plan, response, None)?;
     Ok(stored)
 }
 
-/// Whether there is room for the answer, and an end to it; else why not.
-fn fits(plan: &Plan, response: &Response<ResponseBody>) -> Result<(), &'static str> {
+/// Whether a response with this status and these header fields may be stored.
+fn judged(
+    plan: &Plan,
+    status: u16,
+    fields: &HeaderMap,
+    asked_at: Timestamp,
+    at: Timestamp,
+) -> Result<Stored, NotKept> {
+    let (asked, policy) = (&plan.asked, &plan.view.policy);
+    storable::storable(asked, status, fields, policy, asked_at, at)
+        .and_then(|stored| {
+            guard::harmless(asked, &plan.primary, &plan.request_fields, &stored, fields)
+                .map(|()| stored)
+        })
+        .map_err(|why| NotKept { word: why.as_str(), of_response: !why.by_request() })
+}
+
+/// Whether there is room for the answer, and an end to it. `whole`: how long the whole is of which
+/// it is a part.
+fn fits(plan: &Plan, response: &Response<ResponseBody>, whole: Option<u64>) -> Result<(), NotKept> {
+    let because = |word| Err(NotKept { word, of_response: true });
     let cache = &plan.view.snapshot.cache;
     if encoding::streams(response.headers()) {
-        return Err("event-stream");
+        return because("event-stream");
     }
     let tiers = &plan.worker.house.tiers;
-    match response.body().size_hint().exact() {
-        Some(len) if len > cache.max_object || !tiers.can_keep(len) => Err("too-large"),
+    match whole.or(response.body().size_hint().exact()) {
+        Some(len) if len > cache.max_object || !tiers.can_keep(len) => because("too-large"),
         _ => Ok(()),
     }
 }
@@ -292,95 +390,15 @@ impl Arrived {
     }
 }
 
-/// Larder answers for Accept-Encoding itself where it makes the codings, unless the origin makes
-/// some of this URL's.
-fn negotiates(plan: &Plan, compressible: bool) -> bool {
-    let makes = !plan.view.snapshot.compression.codings.is_empty();
-    compressible && makes && !plan.origin_codes
-}
-
-/// By what the response was selected.
-fn varies(plan: &Plan, fields: &HeaderMap, compressible: bool) -> Option<Varies> {
-    let VaryRule::On(names) = vary::parse(fields, negotiates(plan, compressible)) else {
-        return None;
-    };
-    let mut values = Vec::with_capacity(64);
-    vary::selecting_values(&names, &plan.request_fields, &mut values);
-    Some(Varies { names, generation: random(), values: values.into() })
-}
-
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
 }
 
-fn entry_id() -> EntryId {
+pub(super) fn entry_id() -> EntryId {
     let (a, b) = (random().to_le_bytes(), random().to_le_bytes());
     let mut id = [0; 16];
     for (place, byte) in id.iter_mut().zip(a.into_iter().chain(b)) {
         *place = byte;
     }
     id
-}
-
-/// Streams the body to the readers and into the store.
-async fn fill_body(
-    plan: &Plan,
-    mut fill: Fill<Shared>,
-    arrived: Arrived,
-    stored: Stored,
-    withheld: HeaderMap,
-) {
-    let house = &plan.worker.house;
-    let (tiers, snapshot) = (&house.tiers, &plan.view.snapshot);
-    let (head, body) = arrived.response.into_parts();
-    let response::Parts { headers: mut origin_fields, .. } = head;
-    if guard::reflects_origin(&plan.request_fields, &origin_fields) {
-        origin_fields.append(VARY, HeaderValue::from_static("Origin"));
-    }
-    let len = body.size_hint().exact();
-    let compressible = stored.status == 200 && encoding::compressible(&origin_fields);
-    let worth_it = compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
-    let coding = plan.coding.filter(|_| worth_it);
-    let segment = snapshot.cache.segment_size;
-    let segmented = len.is_none_or(|len| len > segment);
-    let window = snapshot.cache.window.max(segment.saturating_mul(2));
-    let place = match Variance::of(&origin_fields) {
-        Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
-        None => plan.primary.clone(),
-    };
-    if place != plan.primary && tiers.may_hold(&plan.primary) {
-        tiers.withdraw(&plan.primary); // it would be found first
-    }
-    let filling = Filling {
-        place,
-        fields: Fields::copied(&origin_fields),
-        withheld,
-        stored,
-        len,
-        compressible,
-        identity: fill.stream(window, true),
-        coded: coding.map(|coding| (coding, fill.stream(window, true))),
-        id: entry_id(),
-        segmented,
-        varies: varies(plan, &origin_fields, compressible),
-        origin_ns: arrived.origin_ns,
-    };
-    drop(origin_fields);
-    let shared = Arc::new(Shared::Filling(Box::new(filling)));
-    fill.tell(Head::Shared(shared.clone()));
-    let Shared::Filling(filling) = shared.as_ref() else { return };
-    let _guard = EndBroken(filling);
-    let mut pump = Pump::new(plan, filling, tiers);
-    let end = pump.run(body).await;
-    let complete = matches!(end, End::Complete(_));
-    if !complete {
-        pump.discard();
-    } else if let Some(to_disk) = pump.keep(arrived.position).await {
-        fill.land();
-        filling.end(&end);
-        tiers.write_behind(to_disk).await;
-        return;
-    }
-    fill.land();
-    filling.end(&end);
 }

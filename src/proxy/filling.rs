@@ -11,6 +11,7 @@ use crate::cache::flight::stream::{End, Stream};
 use crate::cache::tiers::Selected;
 use crate::proxy::error::ProxyError;
 use crate::semantics::coding::Coding;
+use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 use crate::semantics::time::Timestamp;
 use crate::upstream::ResponseBody;
@@ -43,24 +44,55 @@ pub struct Filling {
     pub fields: Fields,
     /// Fields for the leader alone, which are not stored.
     pub withheld: HeaderMap,
-    /// Length of the body, where the head tells it.
+    /// Length of the whole body, where that is known.
     pub len: Option<u64>,
     /// Larder may code the body.
     pub compressible: bool,
-    /// The body as the origin sends it.
-    pub identity: Arc<Stream>,
-    /// The same in the coding that the leader's client gets, if there is one.
-    pub coded: Option<(Coding, Arc<Stream>)>,
+    /// What the origin sends of the body, part by part: all of it, or what was missing.
+    pub gaps: Box<[Gap]>,
+    /// Holds the rest, as far as it is wanted.
+    pub base: Option<Arc<Entry>>,
+    /// All who wait here asked for this part.
+    pub part: Option<Span>,
+    /// The whole in the coding that the leader's client gets, if there is one.
+    pub coded: Option<Coded>,
     /// The primary key under which it is stored.
     pub place: Bytes,
-    /// Names the segments.
+    /// Names the response.
     pub id: EntryId,
-    /// The body is stored in segments as it arrives.
-    pub segmented: bool,
     /// What the response varies on, and the leader's values for it.
     pub varies: Option<Varies>,
     /// What the origin took to its head, in nanoseconds.
     pub origin_ns: u64,
+}
+
+/// A part of a body that is coming in.
+pub struct Gap {
+    /// Its first byte.
+    pub from: u64,
+    /// The one behind its last, where that is known.
+    pub to: Option<u64>,
+    /// Names its segments.
+    pub id: EntryId,
+    /// The bytes as the origin sends them.
+    pub stream: Arc<Stream>,
+}
+
+impl Gap {
+    /// How long it is, where that is known.
+    pub(super) fn len(&self) -> Option<u64> {
+        self.to.map(|to| to.saturating_sub(self.from))
+    }
+}
+
+/// A body that is being coded as it comes in.
+pub struct Coded {
+    /// How.
+    pub coding: Coding,
+    /// Names its segments.
+    pub id: EntryId,
+    /// What has come out.
+    pub stream: Arc<Stream>,
 }
 
 /// The selecting fields of a response and the values it was selected by.
@@ -93,15 +125,32 @@ pub struct Private {
 }
 
 impl Filling {
+    fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        let coded = self.coded.as_ref().map(|coded| &coded.stream);
+        self.gaps.iter().map(|gap| &gap.stream).chain(coded)
+    }
+
     pub(super) fn end(&self, end: &End) {
-        if let Some((_, coded)) = &self.coded {
-            coded.end(end.clone());
-        }
-        self.identity.end(end.clone());
+        self.streams().for_each(|stream| stream.end(end.clone()));
     }
 
     pub(super) fn readers(&self) -> usize {
-        self.identity.readers() + self.coded.as_ref().map_or(0, |(_, coded)| coded.readers())
+        self.streams().map(|stream| stream.readers()).sum()
+    }
+
+    /// It broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.gaps.iter().any(|gap| gap.stream.is_broken())
+    }
+
+    /// `span` has come already, or will within the next `ahead` bytes.
+    pub(super) fn reaches(&self, span: Span, ahead: u64) -> bool {
+        self.gaps.iter().all(|gap| {
+            let to = gap.to.unwrap_or(u64::MAX);
+            let wanted = Span::new(gap.from, to).and_then(|gap| gap.intersection(span));
+            let come = gap.from.saturating_add(gap.stream.head()).saturating_add(ahead);
+            wanted.is_none_or(|wanted| wanted.from() <= come)
+        })
     }
 }
 

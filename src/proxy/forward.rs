@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, EXPECT, HOST, MAX_FORWARDS};
+use http::header::{ACCEPT_ENCODING, EXPECT, HOST, MAX_FORWARDS, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use crate::proxy::interim::{self, Relay};
 use crate::proxy::worker::Worker;
 use crate::semantics::coding::Accepted;
 use crate::semantics::headers::Pseudonym;
+use crate::semantics::range::Ranges;
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::{headers, unkeyed, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
@@ -32,6 +33,15 @@ use crate::upstream::{BoxError, RequestBody, UpstreamError};
 pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     let mut fields = ask.head.headers.clone(); // hop-by-hop fields have gone at the door
     unkeyed::drop_twins(&mut fields);
+    if ask.asked.has_range
+        && let Some(ranges) = Ranges::of(&fields).filter(|ranges| !ranges.is_single())
+    {
+        // Before they cost anybody anything.
+        match ranges.coalesced() {
+            Some(fewer) => fields.insert(RANGE, fewer),
+            None => fields.remove(RANGE),
+        };
+    }
     fields.remove(EXPECT); // other expectations are nobody's to meet
     if ask.expects.is_some() {
         fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
@@ -70,6 +80,22 @@ pub fn request(
     *request.uri_mut() = ask.head.uri.clone();
     *request.headers_mut() = fields;
     request
+}
+
+/// Method and body of a read: HEAD, GET, or QUERY with its content.
+pub fn read(ask: &Ask) -> (Method, RequestBody) {
+    match &ask.query {
+        None if ask.asked.is_head() => (Method::HEAD, RequestBody::Empty),
+        content => read_of(content.as_ref()),
+    }
+}
+
+/// The same of what brings a body: GET, or QUERY with its content.
+pub fn read_of(content: Option<&Bytes>) -> (Method, RequestBody) {
+    match content {
+        Some(content) => (Method::QUERY, RequestBody::Full(content.clone())),
+        None => (Method::GET, RequestBody::Empty),
+    }
 }
 
 /// Sends the request past the cache. What its answer does to the cache is the caller's.

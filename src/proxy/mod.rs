@@ -2,18 +2,23 @@
 //!
 //! - [`service`]: the order of things, and the only place that knows it; its [`reply`] is given at
 //!   once where memory has the answer.
-//! - [`admission`]: is this a request to take up, and where does it go? [`ask`]: as it walks on; [`worker`]: what a worker has at hand for it.
-//! - [`fetch`]: one fetch per object; [`fill`]: the task that does it; `pump` moves the body,
-//!   through a [`sink`] into the store.
-//! - [`respond`]: from what was found or fetched to the answer; [`body`] and [`segments`] give its
-//!   bytes, [`compress`], [`coding`] and [`decode`] put codings on and off.
+//! - [`admission`]: is this a request to take up, and where does it go? [`ask`]: as it walks on;
+//!   [`worker`]: what a worker has at hand for it.
+//! - [`fetch`]: one fetch per object, of what is [`wanted`]; [`fill`]: the task that does it, and
+//!   [`filling`]: what it has for those who wait. `inflow` brings the body in: a `pump` moves it,
+//!   through a [`sink`] into the store; `partial`: what a 206 is good for.
+//! - [`respond`]: from what was found or fetched to the answer; [`body`] gives its bytes. `parts`
+//!   says which and where from: a [`segments`] reader, a [`flight_reader`], an [`assembly`] of
+//!   both; [`refill`]: what was lost, from the origin again.
+//! - [`compress`], [`coding`] and [`decode`] put codings on and off.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
-//!   answer; [`upgrade`]: tunnels.
+//!   answer; [`query`]: reads with content; [`upgrade`]: tunnels.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
 
 pub mod admission;
 pub mod ask;
+pub mod assembly;
 pub mod body;
 pub mod coding;
 pub mod compress;
@@ -23,9 +28,15 @@ pub mod error;
 pub mod fetch;
 pub mod fill;
 pub mod filling;
+pub mod flight_reader;
 pub mod forward;
+mod inflow;
 pub mod interim;
+mod partial;
+mod parts;
 mod pump;
+pub mod query;
+pub mod refill;
 pub mod reply;
 mod represent;
 pub mod respond;
@@ -33,4 +44,5 @@ pub mod segments;
 pub mod service;
 pub mod sink;
 pub mod upgrade;
+pub mod wanted;
 pub mod worker;

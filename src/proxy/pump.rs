@@ -9,13 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 
-use crate::cache::entry::Entry;
 use crate::cache::flight::stream::End;
-use crate::cache::tiers::{Part, Tiers, ToDisk};
+use crate::cache::pieces::Place;
+use crate::cache::tiers::Tiers;
 use crate::clock;
 use crate::proxy::compress::Encoder;
 use crate::proxy::fill::{Filling, Plan};
+use crate::proxy::filling::{Coded, Gap};
 use crate::proxy::sink::Sink;
+use crate::semantics::coding::Coding;
 use crate::upstream::{ResponseBody, UpstreamError};
 
 /// A fill that nobody waits for goes on for this long whatever happens.
@@ -23,31 +25,36 @@ const ALONE: Duration = Duration::from_secs(2);
 /// And longer only while the origin sends at least this many bytes a second.
 const ALONE_RATE: u64 = 16 * 1024;
 
-/// Moves the body from the origin to readers and store.
+/// Moves a body, or a part of one, from the origin to readers and store.
 pub(super) struct Pump<'a> {
     plan: &'a Plan,
     filling: &'a Filling,
     tiers: &'a Arc<Tiers>,
+    gap: &'a Gap,
     identity: Sink,
-    coded: Option<(Encoder, Sink)>,
+    coded: Option<(&'a Coded, Encoder, Sink)>,
     kept: bool,
     received: u64,
     alone_since: Option<(u64, u64)>,
 }
 
 impl<'a> Pump<'a> {
-    pub(super) fn new(plan: &'a Plan, filling: &'a Filling, tiers: &'a Arc<Tiers>) -> Self {
+    pub(super) fn new(plan: &'a Plan, filling: &'a Filling, gap: &'a Gap) -> Self {
         let snapshot = &plan.view.snapshot;
         let segment = snapshot.cache.segment_size;
-        let sink = |part| Sink::new(filling.id, part, segment, filling.len);
+        let mut identity = Sink::new(gap.id, gap.from, segment, gap.len());
+        if filling.gaps.len() > 1 || filling.base.is_some() {
+            identity.in_segments(); // its readers may be far behind, reading what was held
+        }
         Self {
             plan,
             filling,
-            tiers,
-            identity: sink(Part::Identity),
-            coded: filling.coded.as_ref().map(|(coding, _)| {
-                let encoder = Encoder::new(*coding, &snapshot.compression.levels);
-                (encoder, Sink::new(filling.id, Part::Coded(*coding), segment, None))
+            tiers: &plan.worker.house.tiers,
+            gap,
+            identity,
+            coded: filling.coded.as_ref().map(|coded| {
+                let encoder = Encoder::new(coded.coding, &snapshot.compression.levels);
+                (coded, encoder, Sink::new(coded.id, 0, segment, None))
             }),
             kept: true,
             received: 0,
@@ -80,9 +87,12 @@ impl<'a> Pump<'a> {
                 None => break,
             }
         }
-        if let (Some((encoder, sink)), Some((_, stream))) = (&mut self.coded, &self.filling.coded) {
+        if self.gap.len().is_some_and(|len| len != self.received) {
+            return End::Broken; // other than its Content-Range said
+        }
+        if let Some((coded, encoder, sink)) = &mut self.coded {
             let Ok(last) = encoder.finish() else { return End::Broken };
-            stream.push(last.clone());
+            coded.stream.push(last.clone());
             self.kept &= sink.take(self.tiers, last).await;
         }
         End::Complete(trailers)
@@ -94,12 +104,12 @@ impl<'a> Pump<'a> {
         body: &mut ResponseBody,
     ) -> Option<Result<Frame<Bytes>, UpstreamError>> {
         let coded = &mut self.coded;
-        let (filling, tiers) = (self.filling, self.tiers);
+        let tiers = self.tiers;
         let mut flushed = Bytes::new();
         let first = std::future::poll_fn(|cx| {
             let polled = Pin::new(&mut *body).poll_frame(cx);
             if polled.is_pending()
-                && let Some((encoder, _)) = coded
+                && let Some((_, encoder, _)) = coded
                 && let Ok(out) = encoder.flush()
                 && !out.is_empty()
             {
@@ -112,8 +122,8 @@ impl<'a> Pump<'a> {
         if let Some(frame) = first {
             return frame;
         }
-        if let (Some((_, sink)), Some((_, stream))) = (&mut self.coded, &filling.coded) {
-            stream.push(flushed.clone());
+        if let Some((coded, _, sink)) = &mut self.coded {
+            coded.stream.push(flushed.clone());
             self.kept &= sink.take(tiers, flushed).await;
         }
         std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
@@ -130,18 +140,18 @@ impl<'a> Pump<'a> {
         if self.kept {
             self.kept = self.identity.take(self.tiers, data.clone()).await;
         }
-        if let (Some((encoder, sink)), Some((_, stream))) = (&mut self.coded, &self.filling.coded) {
+        if let Some((coded, encoder, sink)) = &mut self.coded {
             let out = encoder.feed(&data)?;
             if self.kept {
                 self.kept = sink.take(self.tiers, out.clone()).await;
             }
-            stream.push(out);
+            coded.stream.push(out);
         }
-        self.filling.identity.push(data);
+        self.gap.stream.push(data);
         if !self.kept {
-            self.filling.identity.not_kept();
-            if let Some((_, coded)) = &self.filling.coded {
-                coded.not_kept();
+            self.gap.stream.not_kept();
+            if let Some((coded, ..)) = &self.coded {
+                coded.stream.not_kept();
             }
         }
         Ok(())
@@ -149,10 +159,11 @@ impl<'a> Pump<'a> {
 
     /// Waits until a body that is not kept has been read far enough.
     async fn room(&self) {
-        let (identity, coded) = (&self.filling.identity, &self.filling.coded);
+        let identity = &self.gap.stream;
+        let coded = self.coded.as_ref().map(|(coded, ..)| &coded.stream);
         std::future::poll_fn(|cx| {
             // Paced by whoever reads: the faster of the two streams' readers.
-            if let Some((_, coded)) = coded
+            if let Some(coded) = coded
                 && coded.readers() > 0
                 && (identity.readers() == 0 || coded.poll_room(cx).is_ready())
             {
@@ -176,48 +187,42 @@ impl<'a> Pump<'a> {
             return false;
         }
         let rate = (self.received - bytes).saturating_mul(1000) / alone.max(1);
-        !self.kept || self.filling.len.is_none() || rate < ALONE_RATE
+        !self.kept || self.gap.to.is_none() || rate < ALONE_RATE
     }
 
-    /// Forgets the segments of a body that did not come whole.
-    pub(super) fn discard(&self) {
-        self.identity.discard(self.tiers);
-        if let Some((_, sink)) = &self.coded {
-            sink.discard(self.tiers);
-        }
-    }
-
-    /// Makes the entry and stores it. `None`: it is not kept.
-    pub(super) async fn keep(&mut self, position: u64) -> Option<Vec<ToDisk>> {
-        if !self.kept {
+    /// Where all that came is, if `end` is its end. `None`: it is not kept, and nothing of it is
+    /// left behind.
+    pub(super) async fn finish(&mut self, end: &End) -> Option<Place> {
+        let place = match end {
+            End::Complete(_) if self.kept => self.identity.finish(self.tiers).await,
+            _ => None,
+        };
+        if place.is_none() {
             self.discard();
-            return None;
         }
-        let tiers = self.tiers;
-        let identity = self.identity.finish(tiers).await?;
-        let filling = self.filling;
-        let mut coded = Box::default();
-        if let (Some((_, sink)), Some((coding, _))) = (&mut self.coded, &filling.coded)
-            && identity.len() >= self.plan.view.snapshot.compression.min_size
-        {
-            self.plan.worker.house.metrics.cache.compressed.inc();
-            coded = Box::new([(*coding, sink.finish(tiers).await?)]) as Box<[_]>;
+        place
+    }
+
+    /// Where the coded body is, if one was made of a body of `len` bytes that was worth it. `Err`:
+    /// it is lost, and the body with it.
+    pub(super) async fn finish_coded(&mut self, len: u64) -> Result<Option<(Coding, Place)>, ()> {
+        let Some((coded, _, sink)) = &mut self.coded else { return Ok(None) };
+        if len < self.plan.view.snapshot.compression.min_size {
+            return Ok(None);
         }
-        let mut entry =
-            Entry::new(filling.stored.clone(), filling.fields.clone(), identity, position);
-        entry.coded = coded;
-        entry.compressible = filling.compressible;
-        entry.id = filling.id;
-        if self.plan.forced {
-            entry.set_forced(clock::now());
-        }
-        let primary = self.filling.place.clone();
-        match &filling.varies {
-            None => tiers.admit(primary, entry).ok().map(|(_, to_disk)| vec![to_disk]),
-            Some(varies) => {
-                let max = self.plan.view.snapshot.cache.max_variants;
-                tiers.admit_variant(primary, varies.selected(), entry, max).await
-            }
+        let (coding, place) = (coded.coding, sink.finish(self.tiers).await);
+        let Some(place) = place else {
+            self.discard();
+            return Err(());
+        };
+        self.plan.worker.house.metrics.cache.compressed.inc();
+        Ok(Some((coding, place)))
+    }
+
+    fn discard(&self) {
+        self.identity.discard(self.tiers);
+        if let Some((_, _, sink)) = &self.coded {
+            sink.discard(self.tiers);
         }
     }
 }

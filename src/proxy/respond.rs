@@ -1,27 +1,29 @@
 //! From what was found or fetched to the answer that a client gets.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
-};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 
 use crate::cache::entry::{Entry, StoredBody};
-use crate::cache::tiers::{Part, Tiers};
 use crate::proxy::ask::Ask;
-use crate::proxy::body::{FlightReader, Source};
+use crate::proxy::assembly::Assembly;
+use crate::proxy::body::Source;
 use crate::proxy::compress::EncodedBody;
 use crate::proxy::fill::{Filling, Private};
+use crate::proxy::flight_reader::{FlightReader, Kept};
+use crate::proxy::parts::{self, Cut, Shelf};
 use crate::proxy::represent::{Form, Representation, add_vary};
-use crate::proxy::segments::{Extent, SegmentReader};
+use crate::proxy::worker::Worker;
 use crate::semantics::cache_control::ResponseDirectives;
 use crate::semantics::decision::{Decision, Outcome};
+use crate::semantics::digits::{self, Digits};
 use crate::semantics::range::RangeAnswer;
+use crate::semantics::spans::Span;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{digits, encoding, headers, range};
+use crate::semantics::{encoding, headers};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -35,10 +37,10 @@ pub struct Answer {
     pub coding: Option<&'static str>,
 }
 
-/// Answers from a stored response.
+/// Answers from a stored response, of which [`parts::lacking`] finds nothing missing.
 pub fn from_entry(
     ask: &Ask,
-    tiers: &Arc<Tiers>,
+    worker: &Arc<Worker>,
     entry: &Entry,
     mut decision: Decision,
     now: Timestamp,
@@ -51,12 +53,9 @@ pub fn from_entry(
         ([], None) => Form::AsSent, // nothing to choose from
         (_, decodes) => Form::of(ask, decodes, |coding| entry.body_in(coding).is_some()),
     };
-    let (body, part) = match form {
-        Form::Coded(coding) => match entry.body_in(coding) {
-            Some(body) => (body, Part::Coded(coding)),
-            None => (&entry.identity, Part::Identity), // never: the form was chosen by it
-        },
-        _ => (&entry.identity, Part::Identity),
+    let body = match form {
+        Form::Coded(coding) => entry.body_in(coding).unwrap_or(&entry.identity), // chosen by it
+        _ => &entry.identity,
     };
     let this = Representation {
         stored: &entry.stored,
@@ -71,86 +70,59 @@ pub fn from_entry(
         Some(response) => return Answer { response, decision, origin_ns: 0, coding },
         None => this.head(ask, now),
     };
-    let mut extent = (0, body.len());
-    if ask.asked.has_range && entry.stored.status == 200 && form == Form::AsSent {
-        extent = match part_of(ask, entry, &mut response) {
-            Ok(extent) => extent,
-            Err(()) => return Answer { response, decision, origin_ns: 0, coding },
-        };
-    }
-    if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
-        let len = digits::value(extent.1 - extent.0);
-        response.headers_mut().insert(CONTENT_LENGTH, len);
-    }
-    if !ask.asked.is_head() {
-        *response.body_mut() = form.body(ask, source(tiers, entry, body, part, extent));
-    }
-    Answer { response, decision, origin_ns: 0, coding }
-}
-
-/// Makes `response` the part of `entry` that was asked for (RFC 9110 §14.2). `Err`: a 416.
-fn part_of(ask: &Ask, entry: &Entry, response: &mut Response<Source>) -> Result<(u64, u64), ()> {
-    let len = entry.identity.len();
-    let request = &ask.head.headers;
-    let Some(field) = request.get(RANGE).filter(|_| !ask.asked.is_head()) else {
-        return Ok((0, len));
+    let shelf = || Shelf::of(worker, ask, entry.id, &entry.stored, Some(entry.identity.len()));
+    let len = body.len();
+    let wanted = match form {
+        Form::AsSent => parts::asked_for(ask, &entry.stored, len),
+        _ => RangeAnswer::Whole,
     };
-    match range::resolve(field, request.get(IF_RANGE), &entry.stored, len) {
-        RangeAnswer::Whole => Ok((0, len)),
-        RangeAnswer::Part { start, end_inclusive: end } => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let value = format!("bytes {start}-{end}/{len}");
-            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-                response.headers_mut().insert(CONTENT_RANGE, value);
-            }
-            Ok((start, end.saturating_add(1)))
-        }
+    let cut = match wanted {
+        RangeAnswer::Part(span) => Cut::one(&mut response, span, len),
+        RangeAnswer::Parts(spans) => Cut::several(&mut response, spans, len),
         RangeAnswer::Unsatisfiable => {
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            response.headers_mut().remove(CONTENT_TYPE);
-            let value = format!("bytes */{len}");
-            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-                response.headers_mut().insert(CONTENT_RANGE, value);
+            parts::unsatisfiable(&mut response, len);
+            return Answer { response, decision, origin_ns: 0, coding };
+        }
+        RangeAnswer::Whole => {
+            if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
+                let len = Digits::of(len);
+                // Nearly always the stored field says so itself.
+                let stored = entry.fields.get(&CONTENT_LENGTH).filter(|_| form == Form::AsSent);
+                if stored.is_none_or(|stored| stored != len.as_bytes()) {
+                    response.headers_mut().insert(CONTENT_LENGTH, len.to_value());
+                }
             }
-            Err(())
+            if !ask.asked.is_head() {
+                let source = match body {
+                    StoredBody::Inline(bytes) => Source::Full(bytes.clone()),
+                    StoredBody::Pieces(_) => shelf().whole(body, !matches!(form, Form::Coded(_))),
+                };
+                *response.body_mut() = form.body(ask, source);
+            }
+            return Answer { response, decision, origin_ns: 0, coding };
         }
-    }
-}
-
-fn source(
-    tiers: &Arc<Tiers>,
-    entry: &Entry,
-    body: &StoredBody,
-    part: Part,
-    (from, to): (u64, u64),
-) -> Source {
-    match body {
-        StoredBody::Inline(bytes) if (from, to) == (0, body.len()) => Source::Full(bytes.clone()),
-        StoredBody::Inline(bytes) => {
-            let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-            Source::Full(bytes.slice(at(from)..at(to).max(at(from))))
-        }
-        StoredBody::Segmented { len, segment } => {
-            let in_memory = *len <= tiers.memory_object_max() || !tiers.has_disk();
-            let extent = Extent { id: entry.id, part, segment: *segment, in_memory, from, to };
-            Source::Segments(Box::new(SegmentReader::new(tiers.clone(), extent)))
-        }
-    }
+    };
+    let (shelf, pieces) = (shelf(), body.pieces());
+    *response.body_mut() = cut.source(|span, chunks| shelf.held(&pieces, span, chunks));
+    Answer { response, decision, origin_ns: 0, coding }
 }
 
 /// Answers from a response that is still coming in.
 pub fn from_filling(
     ask: &Ask,
-    tiers: &Arc<Tiers>,
+    worker: &Arc<Worker>,
     filling: &Filling,
     mut decision: Decision,
     now: Timestamp,
 ) -> Answer {
     decision.ttl = Some(filling.stored.remaining(now));
     decision.stored = true;
-    let made = |coding| filling.coded.as_ref().is_some_and(|(own, _)| *own == coding);
+    let made = |coding| filling.coded.as_ref().is_some_and(|own| own.coding == coding);
     let decodes = filling.fields.decodable(&filling.stored);
-    let form = Form::of(ask, decodes, made);
+    let form = match filling.part {
+        Some(_) => Form::AsSent,
+        None => Form::of(ask, decodes, made),
+    };
     let this = Representation {
         stored: &filling.stored,
         fields: &filling.fields,
@@ -164,28 +136,52 @@ pub fn from_filling(
         return Answer { response, decision, origin_ns, coding };
     }
     let mut response = this.head(ask, now);
-    if let (Form::AsSent, Some(len)) = (form, filling.len) {
-        response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
-    }
+    let shelf = Shelf::of(worker, ask, filling.id, &filling.stored, filling.len);
+    let wanted = match (form, filling.part, filling.len) {
+        (_, Some(part), _) => RangeAnswer::Part(part),
+        (Form::AsSent, None, Some(len)) => parts::asked_for(ask, &filling.stored, len),
+        _ => RangeAnswer::Whole,
+    };
+    let len = filling.len.unwrap_or_default(); // parts are of a known whole only
+    let cut = match wanted {
+        RangeAnswer::Part(span) => Cut::one(&mut response, span, len),
+        RangeAnswer::Parts(spans) => Cut::several(&mut response, spans, len),
+        RangeAnswer::Unsatisfiable => {
+            parts::unsatisfiable(&mut response, len);
+            return Answer { response, decision, origin_ns, coding };
+        }
+        RangeAnswer::Whole => {
+            if let (Form::AsSent, Some(len)) = (form, filling.len) {
+                response.headers_mut().insert(CONTENT_LENGTH, digits::value(len));
+            }
+            if !ask.asked.is_head() {
+                *response.body_mut() = form.body(ask, whole_filling(&shelf, filling, form));
+            }
+            return Answer { response, decision, origin_ns, coding };
+        }
+    };
     if !ask.asked.is_head() {
-        let (stream, len, part) = match (form, &filling.coded) {
-            (Form::Coded(coding), Some((_, stream))) => (stream, None, Part::Coded(coding)),
-            _ => (&filling.identity, filling.len, Part::Identity),
-        };
-        let segment = ask.view.snapshot.cache.segment_size;
-        let in_memory = filling.len.is_some_and(|len| len <= tiers.memory_object_max());
-        let stored = Extent {
-            id: filling.id,
-            part,
-            segment: u32::try_from(segment).unwrap_or(u32::MAX),
-            in_memory,
-            from: 0,
-            to: 0,
-        };
-        let reader = FlightReader::new(stream.reader(), len, Some((tiers.clone(), stored)));
-        *response.body_mut() = form.body(ask, Source::Flight(Box::new(reader)));
+        *response.body_mut() = cut.source(|span, chunks| shelf.coming(filling, span, chunks));
     }
     Answer { response, decision, origin_ns, coding }
+}
+
+/// All of what is coming in, in the coding that Larder makes if that is the form.
+fn whole_filling(shelf: &Shelf<'_>, filling: &Filling, form: Form) -> Source {
+    if let (Form::Coded(_), Some(coded)) = (form, &filling.coded) {
+        let kept = Kept { refill: None, ..shelf.kept(coded.id, None) };
+        return Source::Flight(Box::new(FlightReader::new(coded.stream.reader(), 0, None, kept)));
+    }
+    if let (None, [only]) = (&filling.base, &*filling.gaps) {
+        let kept = shelf.kept(only.id, only.len());
+        let reader = FlightReader::new(only.stream.reader(), 0, only.len(), kept);
+        return Source::Flight(Box::new(reader));
+    }
+    let (mut chunks, len) = (VecDeque::new(), filling.len.unwrap_or_default());
+    if let Some(all) = Span::new(0, len) {
+        shelf.coming(filling, all, &mut chunks);
+    }
+    Source::Assembly(Box::new(Assembly::new(chunks, len)))
 }
 
 /// Answers with what the origin sent to this client alone.

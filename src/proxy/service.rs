@@ -1,6 +1,7 @@
 //! The pipeline: the only place that knows the order of things.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
 use hyper::body::Body as _;
@@ -14,15 +15,16 @@ use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
 use crate::proxy::fetch::{self, Wanted};
 use crate::proxy::forward::{self, Upload};
+use crate::proxy::query::{self, Content};
 use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
-use crate::proxy::{admission, coding, upgrade};
+use crate::proxy::{admission, coding, parts, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::time::Timestamp;
-use crate::semantics::{cache_status, groups, invalidation, key};
+use crate::semantics::{cache_status, groups, invalidation, key, storable};
 use crate::upstream::RequestBody;
 
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -40,10 +42,10 @@ pub fn call(worker: &Arc<Worker>, conn: &Arc<Conn>, request: Request<Incoming>) 
     };
     let known = walk.peek(&ask).map(|found| walk.judge(&ask, Lookup::Found(found)));
     if let Some(Ok(Use::Stored(found, decision, now))) = &known
+        && !found.entry.is_segmented()
         && coding::missing(&ask, &found.entry).is_none()
     {
-        let tiers = &worker.house.tiers;
-        let answer = respond::from_entry(&ask, tiers, &found.entry, *decision, *now);
+        let answer = respond::from_entry(&ask, worker, &found.entry, *decision, *now);
         return Reply::Now(walk.send(answer, &ask));
     }
     Reply::Later(Box::pin(async move {
@@ -92,16 +94,47 @@ impl Walk {
                 return Ok(upgrade::options());
             }
             None if ask.upgrade.is_some() => return upgrade::tunnel(self.worker(), ask).await,
+            None if ask.head.method == Method::QUERY => return self.query(ask, incoming).await,
             None if !is_for_the_cache(ask) => return self.pass(ask, incoming).await,
-            None => {
-                let languages = ask.view.snapshot.cache.vary_language;
-                let lookup = self.tiers().lookup(&self.key, &ask.head.headers, languages).await;
-                self.judge(ask, lookup)
-            }
+            None => self.look_up(ask).await,
         };
-        match judged? {
-            Use::Stored(found, decision, now) => Ok(self.stored(ask, &found, decision, now).await),
-            Use::Fetch(wanted) => Ok(self.fetch(ask, *wanted).await),
+        Ok(self.follow(ask, judged?).await)
+    }
+
+    async fn look_up(&self, ask: &Ask) -> Result<Use, ProxyError> {
+        let languages = ask.view.snapshot.cache.vary_language;
+        let lookup = self.tiers().lookup(&self.key, &ask.head.headers, languages).await;
+        self.judge(ask, lookup)
+    }
+
+    async fn follow(&self, ask: &Ask, judged: Use) -> Answer {
+        match judged {
+            Use::Stored(found, decision, now) => self.stored(ask, found, decision, now).await,
+            Use::Fetch(wanted) => self.fetch(ask, *wanted).await,
+        }
+    }
+
+    /// A QUERY is a read with its content in the key, where that is small.
+    async fn query(&mut self, ask: &mut Ask, incoming: Incoming) -> Result<Answer, ProxyError> {
+        let limit = ask.view.snapshot.cache.query_body;
+        if limit == 0 || ask.asked.has_if_match || incoming.size_hint().lower() > limit {
+            return self.pass(ask, incoming).await;
+        }
+        let (received, content) = query::content(ask, incoming);
+        self.tally.received = Some(received);
+        match content.await? {
+            Content::More(body, too_large) => self.pass_on(ask, body, Some(&too_large)).await,
+            Content::Whole(content) => {
+                self.tally.worker.house.tiers.queries.name(
+                    &ask.head.headers,
+                    &content,
+                    &mut self.key,
+                );
+                ask.asked = storable::as_get(&ask.asked);
+                ask.query = Some(content);
+                let judged = self.look_up(ask).await?;
+                Ok(self.follow(ask, judged).await)
+            }
         }
     }
 
@@ -132,31 +165,62 @@ impl Walk {
         let stale = |why| Decision::new(Outcome::Stale).because(why);
         let (stored, forced) = (&found.entry.stored, found.entry.last_forced());
         match reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now) {
-            Reuse::Fresh => Ok(Use::Stored(found, Decision::new(Outcome::Hit), now)),
-            Reuse::StaleAllowed => Ok(Use::Stored(found, stale("max-stale"), now)),
+            Reuse::Fresh => Self::enough(ask, found, Decision::new(Outcome::Hit), now),
+            Reuse::StaleAllowed => Self::enough(ask, found, stale("max-stale"), now),
             Reuse::WhileRevalidate => {
                 fetch::in_background(self.worker(), ask, &self.key, &found);
-                Ok(Use::Stored(found, stale("stale-while-revalidate"), now))
+                Self::enough(ask, found, stale("stale-while-revalidate"), now)
             }
             Reuse::OnlyIfCached504 => Err(ProxyError::NotCached),
             Reuse::Validate(fwd, detail) => {
                 if fwd == Fwd::Request {
                     found.entry.set_forced(now);
                 }
-                Ok(Use::Fetch(Box::new(Wanted::validated(fwd, detail, found))))
+                Ok(Use::Fetch(Box::new(Wanted::validated(ask, fwd, detail, found))))
             }
         }
     }
 
-    /// Answers from the store.
-    async fn stored(&self, ask: &Ask, found: &Found, decision: Decision, now: Timestamp) -> Answer {
-        let coded;
-        let mut entry = &found.entry;
-        if let Some(missing) = coding::missing(ask, entry) {
-            coded = coding::add(self.worker(), ask, &self.key, found, missing).await;
-            entry = &coded;
+    /// What may be used is used, if all that is wanted of it is held.
+    fn enough(
+        ask: &Ask,
+        found: Found,
+        decision: Decision,
+        now: Timestamp,
+    ) -> Result<Use, ProxyError> {
+        if found.entry.identity.is_whole() {
+            return Ok(Use::Stored(found, decision, now));
         }
-        respond::from_entry(ask, self.tiers(), entry, decision, now)
+        let gaps = parts::lacking(ask, &found.entry);
+        if gaps.is_empty() {
+            return Ok(Use::Stored(found, decision, now));
+        }
+        if ask.asked.only_if_cached(&ask.view.policy) {
+            return Err(ProxyError::NotCached);
+        }
+        Ok(Use::Fetch(Box::new(Wanted::completed(ask, found, gaps))))
+    }
+
+    /// Answers from the store.
+    async fn stored(
+        &self,
+        ask: &Ask,
+        mut found: Found,
+        decision: Decision,
+        now: Timestamp,
+    ) -> Answer {
+        if let Some(missing) = coding::missing(ask, &found.entry) {
+            found.entry = coding::add(self.worker(), ask, &self.key, &found, missing).await;
+        }
+        let mut answer = respond::from_entry(ask, self.worker(), &found.entry, decision, now);
+        if let Source::Assembly(body) = answer.response.body_mut()
+            && body.prime().await.is_err()
+        {
+            // Gone before anything was promised: fetched as if it had never been there.
+            self.tiers().remove(found.variant.as_deref().unwrap_or(&self.key));
+            return self.fetch(ask, Wanted::missing(Fwd::UriMiss, None)).await;
+        }
+        answer
     }
 
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {
@@ -186,12 +250,21 @@ impl Walk {
         } else {
             RequestBody::Empty
         };
+        self.pass_on(ask, body, too_large.as_deref()).await
+    }
+
+    async fn pass_on(
+        &self,
+        ask: &Ask,
+        body: RequestBody,
+        too_large: Option<&AtomicBool>,
+    ) -> Result<Answer, ProxyError> {
         let (fwd, reason) = if ask.asked.is_read() {
             (Fwd::Bypass, if ask.asked.has_body { "request-body" } else { "precondition" })
         } else {
             (Fwd::Method, "method")
         };
-        let passed = forward::pass(self.worker(), ask, body, too_large.as_deref(), reason).await;
+        let passed = forward::pass(self.worker(), ask, body, too_large, reason).await;
         let private = match passed {
             Ok(private) => private,
             Err(error) => return Ok(forwarded_in_vain(error, fwd)),

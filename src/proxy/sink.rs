@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::cache::entry::{EntryId, StoredBody};
-use crate::cache::tiers::{Part, Tiers};
+use crate::cache::entry::EntryId;
+use crate::cache::pieces::{Place, Segments};
+use crate::cache::tiers::Tiers;
 use crate::semantics::key;
+use crate::semantics::spans::Span;
 
-/// Collects one body.
+/// Collects one body, or a part of one.
 pub struct Sink {
     id: EntryId,
-    part: Part,
+    /// Where in the whole it begins.
+    base: u64,
     segment: usize,
     buffer: BytesMut,
     /// Segments stored so far.
@@ -23,13 +26,14 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// For a body of `expected` bytes, if that is known, under the name `id`.
-    pub fn new(id: EntryId, part: Part, segment: u64, expected: Option<u64>) -> Self {
+    /// For `expected` bytes, if their number is known, from `base` of a body on; their segments
+    /// have the name `id`.
+    pub fn new(id: EntryId, base: u64, segment: u64, expected: Option<u64>) -> Self {
         let segment = usize::try_from(segment).unwrap_or(usize::MAX).max(1);
         let room = expected.map_or(0, |len| usize::try_from(len).unwrap_or(segment).min(segment));
         Self {
             id,
-            part,
+            base,
             segment,
             buffer: BytesMut::with_capacity(room),
             stored: 0,
@@ -67,32 +71,38 @@ impl Sink {
         let bytes = Bytes::copy_from_slice(&self.buffer);
         self.buffer.clear();
         let whole = self.expected.unwrap_or(self.len);
-        let in_memory = whole <= tiers.memory_object_max() || !tiers.has_disk();
-        let stored = tiers.store_segment(&self.id, self.part, self.stored, bytes, in_memory).await;
+        let in_memory = tiers.keeps_in_memory(whole);
+        let stored = tiers.store_segment(&self.id, self.stored, bytes, in_memory).await;
         self.stored = self.stored.saturating_add(1);
         stored
     }
 
-    /// The whole body. `None`: it could not be kept, or is not as long as was promised.
-    pub async fn finish(&mut self, tiers: &Arc<Tiers>) -> Option<StoredBody> {
+    /// From now on nothing is kept inline: another part of the body may be too long for that.
+    pub fn in_segments(&mut self) {
+        self.segmented = true;
+    }
+
+    /// Where all of it is. `None`: it could not be kept, or is not as long as was promised.
+    pub async fn finish(&mut self, tiers: &Arc<Tiers>) -> Option<Place> {
         if self.expected.is_some_and(|expected| expected != self.len) {
             return None;
         }
         if self.stored == 0 && !self.segmented {
             // Copied: the buffer may be larger than what it holds.
-            return Some(StoredBody::Inline(Bytes::copy_from_slice(&self.buffer)));
+            return Some(Place::Inline(Bytes::copy_from_slice(&self.buffer)));
         }
         if !self.buffer.is_empty() && !self.store_segment(tiers).await {
             return None;
         }
         let segment = u32::try_from(self.segment).ok()?;
-        Some(StoredBody::Segmented { len: self.len, segment })
+        let span = Span::new(self.base, self.base.checked_add(self.len)?)?;
+        Some(Place::Segments(Segments { id: self.id, span, segment }))
     }
 
     /// Forgets what was stored of a body that is not kept.
     pub fn discard(&self, tiers: &Tiers) {
         for index in 0..self.stored {
-            tiers.remove(&key::segment(&self.id, self.part.number(), index));
+            tiers.remove(&key::segment(&self.id, index));
         }
     }
 }

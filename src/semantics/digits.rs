@@ -28,12 +28,17 @@ impl Digits {
     pub fn as_bytes(&self) -> &[u8] {
         self.room.get(self.start..).unwrap_or_default()
     }
+
+    /// As a header field's value, in one allocation of its own size.
+    pub fn to_value(&self) -> HeaderValue {
+        let made = HeaderValue::from_bytes(self.as_bytes());
+        made.unwrap_or(HeaderValue::from_static("0")) // digits are always a value
+    }
 }
 
-/// `number` as a header field's value, in one allocation of its own size.
+/// `number` as a header field's value.
 pub fn value(number: u64) -> HeaderValue {
-    let made = HeaderValue::from_bytes(Digits::of(number).as_bytes());
-    made.unwrap_or(HeaderValue::from_static("0")) // digits are always a value
+    Digits::of(number).to_value()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The bytes that name what is stored (DESIGN D2). The full bytes are the key; equality decides.
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The scheme that the client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,6 +115,27 @@ pub fn path(key: &[u8]) -> &[u8] {
     target.get(..end).unwrap_or_default()
 }
 
+/// Makes the primary key of a URL that of a QUERY to it: with the header fields that tell what its
+/// content is, the content itself, and a generation.
+pub fn add_content(headers: &HeaderMap, content: &[u8], generation: u64, key: &mut Vec<u8>) {
+    let told = |name: &HeaderName| name.as_str().starts_with("content-") && *name != CONTENT_LENGTH;
+    let mut fields: Vec<(&HeaderName, &HeaderValue)> =
+        headers.iter().filter(|(name, _)| told(name)).collect();
+    fields.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str())); // lines in order
+    let put = |bytes: &[u8], key: &mut Vec<u8>| {
+        key.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        key.extend_from_slice(bytes);
+    };
+    key.extend_from_slice(b"\0q");
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.extend_from_slice(&(fields.len() as u64).to_be_bytes());
+    for (name, value) in fields {
+        put(name.as_str().as_bytes(), key);
+        put(value.as_bytes(), key);
+    }
+    put(content, key);
+}
+
 /// A key without its query, and the query (without `?`).
 pub fn split_query(key: &[u8]) -> (Vec<u8>, &[u8]) {
     let url = url_part(key);
@@ -175,15 +198,19 @@ pub fn variant(primary: &[u8], generation: u64, selecting_values: &[u8]) -> Byte
     key.into()
 }
 
-/// The key of one segment of the body that the entry `id` has in `coding`. Begins with a NUL, so
-/// it is never a URL's.
-pub fn segment(id: &[u8; 16], coding: u8, index: u32) -> Bytes {
-    let mut key = Vec::with_capacity(23);
+/// The key of one segment of the body `id`. Begins with a NUL, so it is never a URL's.
+pub fn segment(id: &[u8; 16], index: u32) -> Bytes {
+    let mut key = Vec::with_capacity(22);
     key.extend_from_slice(b"\0s");
     key.extend_from_slice(id);
-    key.push(coding);
     key.extend_from_slice(&index.to_be_bytes());
     key.into()
+}
+
+/// What a request for the part `range` of `key` is told from others by, on condition `if_range`.
+/// Never another key: values of header fields hold no NUL.
+pub fn part(key: &[u8], range: &[u8], if_range: &[u8]) -> Bytes {
+    [key, b"\0r", range, b"\0", if_range].concat().into()
 }
 
 #[cfg(test)]
@@ -222,7 +249,7 @@ mod tests {
         let with_host = key(Http, "a.org", "/x", Some("b.org"));
         assert_eq!(url_part(&with_host), b"http://a.org/x");
         assert_eq!(url_part(&variant(&with_host, 7, b"\0")), b"http://a.org/x");
-        assert_eq!(url_part(&segment(&[1; 16], 0, 3)), b"");
+        assert_eq!(url_part(&segment(&[1; 16], 3)), b"");
     }
 
     #[test]
@@ -231,7 +258,7 @@ mod tests {
             let with_host = key(Https, "a.org:8443", path, Some("b.org"));
             assert_eq!(super::path(&with_host), want.as_bytes());
         }
-        assert_eq!(super::path(&segment(&[1; 16], 0, 3)), b"");
+        assert_eq!(super::path(&segment(&[1; 16], 3)), b"");
     }
 
     #[test]
@@ -258,6 +285,33 @@ mod tests {
         let with_host = key(Https, "a.org:81", "/x//y?z", Some("b.org"));
         assert_eq!(group(&with_host, "n"), b"https://a.org:81\0gn");
         assert_eq!(url_part(&group(&with_host, "n")), b"https://a.org:81");
+    }
+
+    #[test]
+    fn queries_differ_by_content_and_what_tells_of_it() {
+        let query = |fields: &[(&'static str, &'static str)], content: &str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let mut out = key(Http, "a.org", "/p", None);
+            add_content(&headers, content.as_bytes(), 7, &mut out);
+            assert_eq!(url_part(&out), b"http://a.org/p");
+            out
+        };
+        let (kind, coding) = (("content-type", "a/b"), ("content-encoding", "gzip"));
+        let one = query(&[kind, coding], "x");
+        assert_eq!(query(&[coding, ("content-length", "1"), ("accept", "y"), kind], "x"), one);
+        for other in [
+            query(&[kind, coding], "y"),
+            query(&[kind, coding], ""),
+            query(&[kind], "x"),
+            query(&[("content-type", "a/c"), coding], "x"),
+            query(&[kind, coding, ("content-language", "de")], "x"),
+            key(Http, "a.org", "/p", None),
+        ] {
+            assert_ne!(other, one);
+        }
     }
 
     proptest! {
@@ -288,11 +342,11 @@ mod tests {
 
         #[test]
         fn segments_differ(
-            one in (any::<[u8; 16]>(), 0..2_u8, 0..3_u32), other in (any::<[u8; 16]>(), 0..2_u8, 0..3_u32),
+            one in (any::<[u8; 16]>(), 0..3_u32), other in (any::<[u8; 16]>(), 0..3_u32),
             same_id: bool,
         ) {
-            let other = if same_id { (one.0, other.1, other.2) } else { other };
-            let keys = (segment(&one.0, one.1, one.2), segment(&other.0, other.1, other.2));
+            let other = if same_id { (one.0, other.1) } else { other };
+            let keys = (segment(&one.0, one.1), segment(&other.0, other.1));
             prop_assert_eq!(keys.0 == keys.1, one == other);
         }
     }

@@ -12,7 +12,9 @@
 //!   [`stored`]: what is remembered of it.
 //! - [`freshness`]: for how long? (§4.2); [`reuse`]: may it answer this request? (§4, RFC 5861)
 //! - [`validation`]: what do we ask the origin, what do clients ask us? (§4.3, RFC 9110 §13)
-//! - [`range`]: which part was asked for; [`invalidation`]: what does a write make void? (§4.4)
+//! - [`range`]: which part was asked for; [`content_range`]: which one came; [`spans`]: what is
+//!   covered by parts.
+//! - [`invalidation`]: what does a write make void? (§4.4)
 //! - [`groups`]: responses that are made void together (RFC 9875).
 //!
 //! What is written on the way:
@@ -29,6 +31,7 @@
 pub mod cache_control;
 pub mod cache_status;
 pub mod coding;
+pub mod content_range;
 pub mod date;
 pub mod decision;
 pub mod digits;
@@ -46,6 +49,7 @@ pub mod range;
 pub mod request;
 pub mod reuse;
 pub mod search;
+pub mod spans;
 pub mod storable;
 pub mod stored;
 pub mod targeted;

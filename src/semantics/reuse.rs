@@ -46,6 +46,22 @@ pub fn reuse(
     }
 }
 
+/// Whether `stored`, which another's fetch has just brought, may answer `asked`, which waited for
+/// it: as it may from the store (RFC 9111 §4). What the client forces was done for it, but where
+/// [`ClientDirectives::Honour`] means each time.
+pub fn may_follow(stored: &Stored, asked: &Asked, policy: &Policy, now: Timestamp) -> bool {
+    let answer = decide(stored, asked, policy, false, Some(now), now);
+    matches!(answer, Reuse::Fresh | Reuse::StaleAllowed | Reuse::WhileRevalidate)
+}
+
+/// Whether it is worth waiting for another's validation of `stored`: what must be validated for
+/// each request is not.
+pub fn may_be_shared(stored: &Stored, asked: &Asked, policy: &Policy) -> bool {
+    let now = stored.response_time;
+    let anew = Stored { initial_age: Duration::ZERO, ..stored.clone() };
+    may_follow(&anew, asked, policy, now)
+}
+
 fn decide(
     stored: &Stored,
     asked: &Asked,

@@ -86,7 +86,7 @@ fn bit(name: &HeaderName) -> u64 {
 /// The answer to a request of this method may be stored, now or by a later rule. Others keep their
 /// fields: a method override in POST is an app's own business.
 pub fn concerns(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
+    matches!(*method, Method::GET | Method::HEAD | Method::QUERY)
 }
 
 /// Drops what a gateway (CGI, WSGI, PHP) would take for a field that Larder writes: to it

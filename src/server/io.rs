@@ -10,8 +10,9 @@
 //! - Behind a request for an upgrade nothing is read until that is decided.
 //!
 //! Reads go through one buffer a thread: hyper's own cannot be looked at without `unsafe`, and
-//! copying a head costs less than the cache misses that it saves. Writes go straight through, but
-//! for interim responses, which hyper's server does not write ([`interim`]).
+//! copying a head costs less than the cache misses that it saves. Small answers are written from
+//! it, too. Other writes go straight through, but for interim responses, which hyper's server does
+//! not write ([`interim`]).
 //!
 //! A connection that does not end in order (`poll_shutdown` to its end) is reset, so that no
 //! client takes a broken answer for a whole one.
@@ -38,6 +39,10 @@ use crate::semantics::wire::{RequestScanner, WireLimits};
 
 /// Bytes read at once at most.
 const SCRATCH: usize = 64 << 10;
+
+/// Pieces of no more than this together are written as one: `send` of one takes 180 ns less than
+/// `writev` of two (of 3.6 us, loopback), and copying so few bytes takes less than that.
+const GATHERED: usize = 8 << 10;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
@@ -256,7 +261,13 @@ impl hyper::rt::Write for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.write_interim(cx))?;
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
+        let few = pieces.iter().map(|piece| piece.len()).sum::<usize>() <= GATHERED;
+        let stream = Pin::new(&mut this.stream);
+        let result = if few {
+            BUFFER.with_borrow_mut(|buffer| stream.poll_write(cx, gathered(pieces, buffer)))
+        } else {
+            stream.poll_write_vectored(cx, pieces)
+        };
         this.wrote(cx, result)
     }
 
@@ -300,6 +311,19 @@ impl hyper::rt::Write for Socket {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// The pieces in a row, as far as they fit into `buffer`.
+fn gathered<'a>(pieces: &[IoSlice<'_>], buffer: &'a mut [u8]) -> &'a [u8] {
+    let mut len = 0;
+    for piece in pieces {
+        let Some(place) = buffer.get_mut(len..).and_then(|rest| rest.get_mut(..piece.len())) else {
+            break;
+        };
+        place.copy_from_slice(piece);
+        len += piece.len();
+    }
+    buffer.get(..len).unwrap_or_default()
 }
 
 impl Drop for Socket {

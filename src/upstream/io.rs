@@ -25,10 +25,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connect::Stream;
 use super::error::{BoxError, UpstreamError};
+use super::scanned::{Scanned, scan};
 use super::slots::Slot;
 use crate::clock;
 use crate::observe::metrics::Metrics;
-use crate::semantics::wire::{ResponseScanner, Scan, Violation, WireLimits};
+use crate::semantics::wire::{ResponseScanner, WireLimits};
 
 /// A larger response head is malformed.
 pub(super) const HEAD_SIZE: usize = 64 * 1024;
@@ -315,32 +316,6 @@ impl Guarded {
         self.wrote |= matches!(written, Poll::Ready(Ok(1..)));
         written
     }
-}
-
-/// How far some bytes are good.
-struct Scanned {
-    /// As many may be passed on; the rest is to be scanned again with what follows it.
-    good: usize,
-    /// The rest is no part of any answer.
-    surplus: bool,
-}
-
-fn scan(
-    scanner: &mut ResponseScanner,
-    unasked: bool,
-    bytes: &[u8],
-) -> Result<Scanned, &'static str> {
-    if unasked {
-        return Err("bytes before any request");
-    }
-    let (good, surplus) = match scanner.feed(bytes) {
-        // `Upgrade` is for requests only: a 101 makes a tunnel, in which everything passes.
-        Scan::Pass | Scan::Upgrade { .. } => (bytes.len(), false),
-        Scan::Partial { from } => (from, false),
-        Scan::Bad { at, what: Violation::LongerThanSaid, .. } => (at, true),
-        Scan::Bad { what, .. } => return Err(what.reason()),
-    };
-    Ok(Scanned { good, surplus })
 }
 
 fn bad_data() -> io::Error {

@@ -11,7 +11,7 @@
 //! - `connection`: one hyper HTTP/1.1 connection, driven by a task of its own; dropping its
 //!   handle closes it.
 //! - `io`: hyper reads only what [`ResponseScanner`](crate::semantics::wire::ResponseScanner)
-//!   let pass; a connection with anything malformed, surplus or unasked on it is closed.
+//!   let pass (`scanned`); a connection with anything malformed, surplus or unasked on it is closed.
 //! - `request`: body and framing of what is sent. [`ResponseBody`]: what comes back.
 //! - [`UpstreamError`]: why not.
 //!
@@ -24,6 +24,7 @@ mod error;
 mod io;
 mod pool;
 mod request;
+mod scanned;
 mod slots;
 #[cfg(test)]
 mod tests;

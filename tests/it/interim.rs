@@ -113,7 +113,8 @@ fn every_way_to_the_origin_passes_them_on() {
             Ask::get("/ws").with("Connection", "upgrade").with("Upgrade", "websocket")
         }),
     ] {
-        let answer = larder.ask(&ask).expect(200);
+        // The origin knows no ranges: Larder cuts the part out of the whole.
+        let answer = larder.ask(&ask).expect(if case == "a range" { 206 } else { 200 });
         assert_eq!(answer.interim, [103], "{case}: the 100 is between Larder and the app");
     }
     assert_eq!(larder.get("/").interim, [103], "validated again");

@@ -1,13 +1,13 @@
 //! What is still there after an end, an expected one or kill -9; and what must not be.
 
-use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::support::{Ask, Larder, Origin, SOON, Setup, eventually, noise, text, within};
 
-const STORED: &[&str] = &["cache-control: max-age=6000", "content-type: text/css", "etag: \"1\""];
+pub const STORED: &[&str] =
+    &["cache-control: max-age=6000", "content-type: text/css", "etag: \"1\""];
 
 #[test]
 fn after_sigterm_it_is_still_a_hit_from_disk() {
@@ -69,7 +69,7 @@ fn age_goes_on_over_a_restart() {
 }
 
 /// Asks for `/0` to `/n-1`, in about this order, over `threads` connections.
-fn fetch_all(larder: &Larder, n: usize, threads: usize) {
+pub fn fetch_all(larder: &Larder, n: usize, threads: usize) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -92,12 +92,12 @@ fn body_of(target: &str) -> Vec<u8> {
     noise(500 + (n as usize * 37) % 3000, n + 1)
 }
 
-fn numbered() -> Origin {
+pub fn numbered() -> Origin {
     Origin::new(|seen, reply| reply.ok(STORED, body_of(seen.path())))
 }
 
 /// How many of these are answered without the origin; each that is must be right.
-fn kept(larder: &Larder, range: std::ops::Range<usize>) -> usize {
+pub fn kept(larder: &Larder, range: std::ops::Range<usize>) -> usize {
     let mut client = larder.connect();
     let mut kept = 0;
     for n in range {
@@ -114,7 +114,7 @@ fn kept(larder: &Larder, range: std::ops::Range<usize>) -> usize {
     kept
 }
 
-fn await_writer(larder: &Larder, objects: u64) -> u64 {
+pub fn await_writer(larder: &Larder, objects: u64) -> u64 {
     let mut dropped = 0;
     eventually("the writer to be done", SOON * 2, || {
         let metrics = larder.metrics();
@@ -279,129 +279,73 @@ fn an_invalidation_and_kill_9_never_bring_it_back() {
     assert!(!after.was_hit(), "{after:?}");
 }
 
+/// What the disk's writer has no time for stays away; what it replaced must not come back.
 #[test]
-fn damaged_files_are_never_served() {
-    let mut origin = numbered();
-    let setup = Setup::new(&origin.url());
-    let larder = setup.start_with_disk();
-    fetch_all(&larder, 500, 2);
-    await_writer(&larder, 500);
-    assert!(larder.stop().success());
-    let damaged = damage(&setup.cache_dir());
-    assert!(damaged > 0, "there was something to damage");
-    let larder = setup.start();
-    larder.get("/1").expect(200);
-    within(SOON, || larder.admin_get("/readyz").text().contains("disk=ready"));
-    origin.stop();
-    kept(&larder, 0..500);
-}
-
-#[test]
-fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
-    let body = noise(3 << 20, 40);
-    let sent = body.clone();
-    let origin = Origin::new(move |_, reply| reply.ok(STORED, &sent));
-    let setup = Setup::new(&origin.url()).env("LARDER_CACHE__MEMORY", "8MiB");
-    let larder = setup.start_with_disk();
-    larder.get("/large").expect(200);
-    eventually("all of it on disk", SOON, || {
-        larder.on_disk() >= 2 && larder.metrics().count("larder_disk_pending_bytes", &[]) == 0
+fn an_update_that_the_disk_dropped_and_kill_9_never_bring_the_older_copy_back() {
+    let version = Arc::new(AtomicUsize::new(0));
+    let next = Arc::clone(&version);
+    let origin = Origin::new(move |seen, reply| {
+        if seen.path().starts_with("/load") {
+            return reply.ok(&["cache-control: max-age=6000"], noise(200_000, 3));
+        }
+        let version = next.fetch_add(1, Ordering::SeqCst) + 1;
+        reply.ok(&["cache-control: max-age=6000"], version.to_string());
     });
-    assert!(larder.get("/large").was_hit());
-    assert!(damage(&setup.cache_dir()) > 1000);
-    let broken = larder.get("/large");
-    assert!(!broken.is_whole(), "{:?}", broken.headers);
-    for hit in [false, true] {
-        let answer = larder.get("/large").expect(200);
-        assert_eq!(answer.was_hit(), hit);
-        assert!(answer.is_whole() && answer.body == body, "hit: {hit}");
+    let config = "[cache]\nclient_directives = \"honour\"\nstore_wait = \"0s\"\n";
+    let setup = Setup::new(&origin.url()).config(config).env("LARDER_CACHE__MEMORY", "8MiB");
+    let mut larder = setup.start_with_disk();
+    let mut dropped = 0;
+    for round in 0..4 {
+        larder.get("/").expect(200);
+        within(SOON / 10, || larder.on_disk() >= 1);
+        let stop = AtomicBool::new(false);
+        let served = thread::scope(|scope| {
+            for n in 0..6 {
+                let (stop, mut client) = (&stop, larder.connect());
+                scope.spawn(move || {
+                    for m in 0.. {
+                        if stop.load(Ordering::SeqCst) {
+                            break;
+                        }
+                        client.ask(&Ask::get(&format!("/load/{round}/{n}/{m}"))).expect(200);
+                    }
+                });
+            }
+            let drops = || larder.metrics().count("larder_disk_drops_total", &[]);
+            let mut served = 0;
+            for _ in 0..100 {
+                let before = drops();
+                let update = larder.ask(&Ask::get("/").with("Cache-Control", "no-cache"));
+                served = update.expect(200).text().parse().expect("a number");
+                if drops() > before + 5 {
+                    break; // all around it was dropped
+                }
+            }
+            dropped += drops();
+            stop.store(true, Ordering::SeqCst);
+            served
+        });
+        larder = larder.kill_and_restart();
+        let after: usize = larder.get("/").expect(200).text().parse().expect("a number");
+        assert!(after >= served, "round {round}: {after} came back after {served}");
     }
-    assert_eq!(origin.count_of("/large"), 2);
+    assert!(dropped > 20, "{dropped} dropped: there was no overflow");
 }
 
-/// Flips a byte in every KiB of each large file below `dir`; answers how many bytes.
-fn damage(dir: &std::path::Path) -> usize {
-    let mut flipped = 0;
-    for entry in fs::read_dir(dir).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            flipped += damage(&path);
-            continue;
-        }
-        let mut bytes = fs::read(&path).expect("readable");
-        if bytes.len() < 1 << 20 {
-            continue;
-        }
-        for at in (512..bytes.len().min(8 << 20)).step_by(1024) {
-            bytes[at] ^= 0x55;
-            flipped += 1;
-        }
-        fs::write(&path, bytes).expect("writable");
+/// foyer's own log of what was deleted forgets beyond a page of it (256): it is not relied upon.
+#[test]
+fn three_hundred_purges_hold_over_two_restarts() {
+    const OBJECTS: usize = 330;
+    let mut origin = numbered();
+    let larder = Setup::new(&origin.url()).start_with_disk();
+    fetch_all(&larder, OBJECTS, 2);
+    await_writer(&larder, OBJECTS as u64);
+    for n in 0..300 {
+        larder.admin_post("/api/purge", &format!("{{\"url\": \"/{n}\"}}")).expect(200);
     }
-    flipped
-}
-
-#[test]
-fn a_directory_that_cannot_be_used_means_memory_only() {
-    let origin = Origin::serving(STORED, "x");
-    let setup = Setup::new(&origin.url());
-    fs::write(setup.dir().join("file"), "no directory").expect("written");
-    let dir = setup.dir().join("file").join("cache").display().to_string();
-    let larder = setup.env("LARDER_CACHE__DIR", &dir).start();
-    larder.get("/").expect(200);
-    assert!(larder.get("/").was_hit(), "from memory");
-    eventually("disk=off", SOON, || larder.admin_get("/readyz").text().contains("disk=off"));
-    eventually("a warning", SOON, || larder.events().to_lowercase().contains("warn"));
-    let alert = larder.metrics().sum("larder_alert_active", &[("alert", "disk_off")]);
-    assert!((alert - 1.0).abs() < f64::EPSILON, "{alert}");
-}
-
-#[test]
-fn a_second_process_on_the_same_directory_runs_from_memory_and_says_so() {
-    let origin = Origin::serving(STORED, "x");
-    let setup = Setup::new(&origin.url());
-    let first = setup.start_with_disk();
-    first.get("/").expect(200);
-    first.await_on_disk(1);
-    let other = Setup::new(&origin.url());
-    let dir = setup.cache_dir().display().to_string();
-    let second = other.env("LARDER_CACHE__DIR", &dir).start();
-    eventually("disk=off", SOON, || second.admin_get("/readyz").text().contains("disk=off"));
-    assert!(second.events().contains("cache"), "{}", second.events());
-    second.get("/").expect(200);
-    assert!(second.get("/").was_hit());
-    drop(second);
-    assert!(first.restart().get("/").was_hit(), "the first was not harmed");
-}
-
-#[test]
-fn a_changed_geometry_is_noticed_and_handled() {
-    let origin = numbered();
-    let mut setup = Setup::new(&origin.url());
-    for (disk, block) in [
-        ("128MiB", "16MiB"),
-        ("64MiB", "4MiB"),
-        ("256MiB", "16MiB"),
-        ("256MiB", "8MiB"),
-        ("256MiB", "32MiB"),
-    ] {
-        setup = setup.env("LARDER_CACHE__DISK", disk).env("LARDER_CACHE__BLOCK_SIZE", block);
-        let larder = setup.start_with_disk();
-        fetch_all(&larder, 300, 2);
-        kept(&larder, 0..300);
-        assert!(larder.stop().success(), "{disk} {block}");
-    }
-}
-
-#[test]
-fn foreign_files_in_the_directory_are_left_alone() {
-    let origin = Origin::serving(STORED, "x");
-    let setup = Setup::new(&origin.url());
-    fs::create_dir_all(setup.cache_dir()).expect("a directory");
-    let foreign = setup.cache_dir().join("family-photo.jpg");
-    fs::write(&foreign, "dear").expect("written");
-    let larder = setup.start_with_disk();
-    larder.get("/").expect(200);
-    assert!(larder.restart().get("/").was_hit());
-    assert_eq!(fs::read(&foreign).expect("still there"), b"dear");
+    origin.stop();
+    let larder = larder.kill_and_restart();
+    assert_eq!((kept(&larder, 0..300), kept(&larder, 300..OBJECTS)), (0, 30));
+    let larder = larder.restart();
+    assert_eq!((kept(&larder, 0..300), kept(&larder, 300..OBJECTS)), (0, 30));
 }

@@ -73,11 +73,7 @@ fn origin() -> (Origin, Shared) {
 }
 
 impl<W: World> Driver<W> {
-    pub fn new(
-        cache: Cache,
-        pages: usize,
-        start: impl FnOnce(&str) -> W,
-    ) -> Self {
+    pub fn new(cache: Cache, pages: usize, start: impl FnOnce(&str) -> W) -> Self {
         let (origin, stage) = origin();
         let world = start(&origin.url());
         let page = Page {
@@ -174,7 +170,9 @@ impl<W: World> Driver<W> {
             let now = self.world.now();
             let slot = &self.pages[page];
             let mut lines = Fields::default();
-            fields.iter().for_each(|field| request_field(field, &slot.seen, now / 1000, &mut lines));
+            for field in fields {
+                request_field(field, &slot.seen, now / 1000, &mut lines);
+            }
             let ask = Ask { method, path: self.path(page), fields: lines };
             let site =
                 Site { page: slot.page.clone(), mood, done: done.clone(), now_secs: now / 1000 };
@@ -234,14 +232,17 @@ impl<W: World> Driver<W> {
         if !differences.is_empty() {
             let mut report = differences.join("\n");
             let _ = write!(report, "\n  request: {ask:?}\n  page: {:?}", site.page);
-            let _ = write!(report, "\n  reference: {told:?}\n  questions: {:?}", forecast.questions);
+            let _ =
+                write!(report, "\n  reference: {told:?}\n  questions: {:?}", forecast.questions);
             let _ = write!(report, "\n  before: {}", self.cache.show(&ask.path));
             let _ = write!(report, "\n  Larder: {answer:?}\n  asked: {asked:?}");
             let _ = write!(report, "\n  condition: {}", self.world.condition());
             return Err(report);
         }
         note(&mut self.tally, ask, site, &forecast, &self.cache);
-        if took <= LONG && let Some(reply) = &told.reply {
+        if took <= LONG
+            && let Some(reply) = &told.reply
+        {
             self.pages[page].seen = reply.fields.clone();
         }
         self.cache = forecast.cache;
@@ -303,7 +304,7 @@ fn note(tally: &mut Tally, ask: &Ask, site: &Site, forecast: &Forecast, before: 
     let status = told.reply.as_ref().map_or(0, |reply| reply.status);
     let failed = site.mood == Mood::Dead || matches!(site.mood, Mood::Fails(_));
     let stale = told.left.is_some_and(|left| left < 0);
-    let conditional = questions.iter().any(|question| question.is_conditional());
+    let conditional = questions.iter().any(Ask::is_conditional);
     let full = questions.iter().any(|q| site.answer(q).is_some_and(|reply| reply.status != 304));
     for (what, seen) in [
         ("HEAD", ask.method == "HEAD"),
@@ -411,9 +412,15 @@ fn compare_answer(
 fn compare_questions(mood: Mood, want: &[Ask], got: &[Ask], differences: &mut Vec<String>) {
     let shown = |ask: &Ask| {
         let mut text = format!("{} {}", ask.method, ask.path);
-        for name in
-            ["if-none-match", "if-modified-since", "if-match", "range", "x-a", "x-b", "accept-language"]
-        {
+        for name in [
+            "if-none-match",
+            "if-modified-since",
+            "if-match",
+            "range",
+            "x-a",
+            "x-b",
+            "accept-language",
+        ] {
             if let Some(value) = ask.fields.text(name) {
                 let _ = write!(text, " {name}: {value}");
             }

@@ -177,9 +177,8 @@ impl World for InProcess {
     }
 
     fn purge(&self, path: Option<&str>, soft: bool) {
-        let what = path.map_or(What::Everything, |path| {
-            What::Url(format!("{HOST}{path}").into_bytes())
-        });
+        let what =
+            path.map_or(What::Everything, |path| What::Url(format!("{HOST}{path}").into_bytes()));
         self.running().rooms.house.tiers.purges.purge(&what, soft).expect("purged");
     }
 

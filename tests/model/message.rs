@@ -79,20 +79,16 @@ pub struct Ask {
 }
 
 /// Preconditions and ranges: about what the client has, not about what it wants.
-const CONDITIONS: [&str; 6] = [
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-    "if-range",
-    "range",
-];
+const CONDITIONS: [&str; 6] =
+    ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
 
 impl Ask {
     /// A GET for the whole of the same.
     pub fn whole(&self) -> Self {
         let mut ask = Self { method: "GET", ..self.clone() };
-        CONDITIONS.iter().for_each(|name| ask.fields.remove(name));
+        for name in CONDITIONS {
+            ask.fields.remove(name);
+        }
         ask
     }
 

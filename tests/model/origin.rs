@@ -94,7 +94,7 @@ impl Site {
             let fields = Fields::default().with("etag", "\"foreign\"").with("x-update", "foreign");
             return Some(Reply { status: 304, fields, content: String::new() });
         }
-        if self.mood == Mood::Honest && self.unchanged(ask, &full) {
+        if self.mood == Mood::Honest && unchanged(ask, &full) {
             return Some(self.not_modified(full));
         }
         Some(full)
@@ -143,7 +143,8 @@ impl Site {
         if let Some(age) = page.age {
             fields.add("age", age.to_string());
         }
-        let mark = content.bytes().fold(7_u64, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
+        let mark =
+            content.bytes().fold(7_u64, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
         match page.tag {
             Tag::None => {}
             Tag::Strong => fields.add("etag", format!("\"{mark:x}\"")),
@@ -170,27 +171,27 @@ impl Site {
         Reply { status: page.status, fields, content }
     }
 
-    fn unchanged(&self, ask: &Ask, full: &Reply) -> bool {
-        let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-        if let Some(list) = ask.fields.text("if-none-match") {
-            let own = full.fields.text("etag").map(|tag| opaque(&tag));
-            return list.split(',').any(|tag| Some(opaque(tag)) == own);
-        }
-        match (ask.fields.date("if-modified-since"), full.fields.date("last-modified")) {
-            (Some(since), Some(modified)) => modified <= since,
-            _ => false,
-        }
-    }
-
     /// What a 304 should carry, and some that it should not.
     fn not_modified(&self, full: Reply) -> Reply {
         let mut fields = full.fields;
         fields.remove("content-type");
         fields.remove("x-version");
-        if self.page.update % 3 == 0 {
+        if self.page.update.is_multiple_of(3) {
             fields.add("content-encoding", "never");
         }
         Reply { status: 304, fields, content: String::new() }
+    }
+}
+
+fn unchanged(ask: &Ask, full: &Reply) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    if let Some(list) = ask.fields.text("if-none-match") {
+        let own = full.fields.text("etag").map(|tag| opaque(&tag));
+        return list.split(',').any(|tag| Some(opaque(tag)) == own);
+    }
+    match (ask.fields.date("if-modified-since"), full.fields.date("last-modified")) {
+        (Some(since), Some(modified)) => modified <= since,
+        _ => false,
     }
 }
 

@@ -243,7 +243,9 @@ impl Cache {
             let reply = origin(ask);
             self.invalidate(ask, reply.as_ref());
             return match reply {
-                Some(reply) if ask.method == "POST" && self.is_what_get_would_bring(ask, &reply, now) => {
+                Some(reply)
+                    if ask.method == "POST" && is_what_get_would_bring(ask, &reply, now) =>
+                {
                     self.full(None, ask, now, "method", reply, None)
                 }
                 reply => forwarded("method", reply),
@@ -268,9 +270,9 @@ impl Cache {
         };
         let at = (&*ask.path, index);
         match self.usable(at, ask, now) {
-            Use::Fresh | Use::Stale => self.from_copy(at, ask, now, How::Hit),
+            Use::Fresh | Use::Stale => self.told_of_copy(at, ask, now, How::Hit),
             Use::StaleWhileRevalidating => {
-                let told = self.from_copy(at, ask, now, How::Hit);
+                let told = self.told_of_copy(at, ask, now, How::Hit);
                 self.validate(at, ask, now, "stale", origin); // RFC 5861 §3
                 told
             }
@@ -297,19 +299,10 @@ impl Cache {
             self.objects.remove(path); // another origin's URL is no path of ours
         }
         if let Some(group) = reply.fields.text("cache-group-invalidation") {
-            let of_group = |copy: &Copy| copy.reply.fields.text("cache-groups") == Some(group.clone());
+            let of_group =
+                |copy: &Copy| copy.reply.fields.text("cache-groups") == Some(group.clone());
             self.objects.values_mut().for_each(|object| object.copies.retain(|c| !of_group(c)));
         }
-    }
-
-    /// RFC 9110 §9.3.3: its own Content-Location, and a freshness that is said.
-    fn is_what_get_would_bring(&self, ask: &Ask, reply: &Reply, now: Millis) -> bool {
-        let named = reply.fields.text("content-location").unwrap_or_default();
-        let own = named.strip_prefix("http://app.test").unwrap_or(&named) == ask.path;
-        let date = reply.fields.date("date").unwrap_or(now / SECOND);
-        let age = (now / SECOND).saturating_sub(date) * SECOND;
-        let fresh = explicit(&reply.fields, date).is_some_and(|lifetime| lifetime > age);
-        reply.status == 200 && own && fresh
     }
 
     /// §4.2, §4.2.4, §5.2.1
@@ -380,7 +373,7 @@ impl Cache {
         let forced = (why == "request").then_some(now);
         match origin(&question) {
             None if self.may_serve_stale(&copy, ask, now, None) => {
-                self.from_copy(at, ask, now, How::Forwarded(why))
+                self.told_of_copy(at, ask, now, How::Forwarded(why))
             }
             None => forwarded(why, None),
             Some(reply) if reply.status == 304 => {
@@ -395,7 +388,7 @@ impl Cache {
             }
             Some(reply) if reply.status >= 500 => {
                 if self.may_serve_stale(&copy, ask, now, Some(reply.status)) {
-                    return self.from_copy(at, ask, now, How::Forwarded(why));
+                    return self.told_of_copy(at, ask, now, How::Forwarded(why));
                 }
                 forwarded(why, Some(reply))
             }
@@ -435,8 +428,10 @@ impl Cache {
             return false;
         }
         let late = copy.late(now);
-        let asked = ask.fields.span("stale-if-error").filter(|_| self.settings.client != Client::Ignore);
-        let if_error = within(late, copy.reply.fields.span("stale-if-error")) || within(late, asked);
+        let asked =
+            ask.fields.span("stale-if-error").filter(|_| self.settings.client != Client::Ignore);
+        let if_error =
+            within(late, copy.reply.fields.span("stale-if-error")) || within(late, asked);
         match status {
             None => if_error || late <= self.settings.keep_stale,
             Some(500 | 502 | 503 | 504) => if_error,
@@ -479,7 +474,7 @@ impl Cache {
             verdict => verdict,
         };
         *self.copy(at) = merged;
-        let told = self.from_copy(at, ask, now, How::Forwarded(why));
+        let told = self.told_of_copy(at, ask, now, How::Forwarded(why));
         match verdict {
             Verdict::Keep => *self.copy(at) = shared,
             Verdict::NotOfThisRequest => *self.copy(at) = old,
@@ -530,7 +525,7 @@ impl Cache {
             soft_purged: false,
         });
         let index = object.copies.len() - 1;
-        let told = self.from_copy((&ask.path, index), ask, now, How::Forwarded(why));
+        let told = self.told_of_copy((&ask.path, index), ask, now, How::Forwarded(why));
         Told { stored: true, ..told }
     }
 
@@ -538,10 +533,8 @@ impl Cache {
     fn verdict(&self, ask: &Ask, reply: &Reply, now: Millis) -> Verdict {
         let Reply { status, fields, .. } = reply;
         let understood = !matches!(status, 299);
-        let no_store = match fields.says("must-understand") {
-            true => !understood,
-            false => fields.says("no-store"),
-        };
+        let no_store =
+            if fields.says("must-understand") { !understood } else { fields.says("no-store") };
         let set_cookie = fields.has("set-cookie") && !self.settings.share_set_cookie;
         let star = names(fields).iter().any(|name| name == "*");
         if matches!(status, 100..200 | 206 | 304 | 412 | 416 | 417)
@@ -599,7 +592,7 @@ impl Cache {
     }
 
     /// The answer made of a copy, with the client's own preconditions (RFC 9110 §13.2.2).
-    fn from_copy(&mut self, at: (&str, usize), ask: &Ask, now: Millis, how: How) -> Told {
+    fn told_of_copy(&mut self, at: (&str, usize), ask: &Ask, now: Millis, how: How) -> Told {
         let copy = self.copy(at);
         let mut reply = copy.reply.clone();
         let is_read = matches!(ask.method, "GET" | "HEAD");
@@ -648,7 +641,8 @@ fn refuses(ask: &Ask, copy: &Copy, now: Millis) -> bool {
 
 /// §4.3.4: a validator that differs is another response's.
 fn is_about(held: &Fields, update: &Fields) -> bool {
-    let opaque = |fields: &Fields| fields.text("etag").map(|tag| tag.trim_start_matches("W/").to_owned());
+    let opaque =
+        |fields: &Fields| fields.text("etag").map(|tag| tag.trim_start_matches("W/").to_owned());
     let modified = |fields: &Fields| fields.text("last-modified");
     match (opaque(held), opaque(update)) {
         (Some(own), Some(other)) => own == other,
@@ -668,4 +662,14 @@ fn client_has(ask: &Ask, copy: &Copy) -> bool {
     }
     let modified = copy.reply.fields.date("last-modified").unwrap_or_else(|| copy.date());
     ask.fields.date("if-modified-since").is_some_and(|since| modified <= since)
+}
+
+/// RFC 9110 §9.3.3: its own Content-Location, and a freshness that is said.
+fn is_what_get_would_bring(ask: &Ask, reply: &Reply, now: Millis) -> bool {
+    let named = reply.fields.text("content-location").unwrap_or_default();
+    let own = named.strip_prefix("http://app.test").unwrap_or(&named) == ask.path;
+    let date = reply.fields.date("date").unwrap_or(now / SECOND);
+    let age = (now / SECOND).saturating_sub(date) * SECOND;
+    let fresh = explicit(&reply.fields, date).is_some_and(|lifetime| lifetime > age);
+    reply.status == 200 && own && fresh
 }

@@ -40,10 +40,23 @@ impl Dice {
 #[derive(Clone, Debug)]
 pub enum Step {
     /// The page changes.
-    Publish { page: usize, new: Page, change: Change },
-    Ask { page: usize, method: &'static str, fields: Vec<Field>, mood: Mood, done: Done },
+    Publish {
+        page: usize,
+        new: Page,
+        change: Change,
+    },
+    Ask {
+        page: usize,
+        method: &'static str,
+        fields: Vec<Field>,
+        mood: Mood,
+        done: Done,
+    },
     Wait(Millis),
-    Purge { page: Option<usize>, soft: bool },
+    Purge {
+        page: Option<usize>,
+        soft: bool,
+    },
     Restart,
 }
 
@@ -100,7 +113,9 @@ impl fmt::Display for Step {
                 if matches!(*method, "GET" | "HEAD") { Ok(()) } else { write!(f, ", {done:?}") }
             }
             Self::Wait(span) => write!(f, "wait {span} ms"),
-            Self::Purge { page: Some(page), soft } => write!(f, "purge {}, soft {soft}", path(*page)),
+            Self::Purge { page: Some(page), soft } => {
+                write!(f, "purge {}, soft {soft}", path(*page))
+            }
             Self::Purge { page: None, soft } => write!(f, "purge everything, soft {soft}"),
             Self::Restart => f.write_str("restart"),
         }
@@ -163,7 +178,8 @@ impl Mix {
     fn done(&self, dice: &mut Dice, page: usize) -> Done {
         let url = |dice: &mut Dice| {
             let path = path(dice.below(self.pages as u64) as usize);
-            let forms = [path.clone(), format!("http://app.test{path}"), format!("http://b.test{path}")];
+            let forms =
+                [path.clone(), format!("http://app.test{path}"), format!("http://b.test{path}")];
             dice.one_in(3).then(|| dice.pick(&forms))
         };
         let status = dice.pick(&[200, 200, 201, 204, 303, 400, 404, 500]);
@@ -171,8 +187,15 @@ impl Mix {
         if dice.one_in(3) {
             content_location = Some(path(page)); // what a GET would bring
         }
-        let said = dice.pick(&[None, Some("max-age=20"), Some("private, max-age=20"), Some("no-cache")]);
-        Done { status, location, content_location, cache_control: said.map(str::to_owned), group: group(dice) }
+        let said =
+            dice.pick(&[None, Some("max-age=20"), Some("private, max-age=20"), Some("no-cache")]);
+        Done {
+            status,
+            location,
+            content_location,
+            cache_control: said.map(str::to_owned),
+            group: group(dice),
+        }
     }
 }
 
@@ -249,7 +272,8 @@ fn new_page(dice: &mut Dice) -> Page {
     maybe(dice, 6, &mut said, &["stale-while-revalidate=3", "stale-while-revalidate=30"]);
     maybe(dice, 6, &mut said, &["stale-if-error=3", "stale-if-error=60"]);
     let seldom = [204, 203, 299, 300, 301, 302, 308, 401, 403, 404, 404, 410, 410, 500, 503];
-    let spans = [Expires::In(-10), Expires::In(0), Expires::In(3), Expires::In(30), Expires::NoDate];
+    let spans =
+        [Expires::In(-10), Expires::In(0), Expires::In(3), Expires::In(30), Expires::NoDate];
     let vary = match dice.below(12) {
         0..=1 => vec!["x-a"],
         2 => vec!["x-b", "X-A"],

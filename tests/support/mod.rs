@@ -4,12 +4,14 @@
 //! - [`Origin`]: a real HTTP/1.1 server that records what it sees and answers as told.
 //! - [`Larder`]: the binary as a process, its logs and its metrics.
 //! - [`Client`], [`Ask`], [`Answer`]: one connection, one request, and how it ended.
+//! - [`mount::Mount`]: a small file system to be filled.
 //! - [`eventually`]: waits for what must come within a bound; no test sleeps and hopes.
 
 pub mod answer;
 pub mod client;
 pub mod larder;
 pub mod metrics;
+pub mod mount;
 pub mod origin;
 pub mod process;
 pub mod reply;

@@ -107,21 +107,26 @@ impl<T> Flights<T> {
         if let Some(flight) = shard.get(key) {
             return Joined::Follower(flight.clone());
         }
-        let (fill, flight) = self.fill(Some(key.clone()));
+        let (fill, flight) = self.fill(vec![key.clone()]);
         shard.insert(key.clone(), flight.clone());
         Joined::Leader(fill, flight)
     }
 
-    /// A fetch that nobody else may join.
-    pub fn solo(&self) -> (Fill<T>, Arc<Flight<T>>) {
-        self.fill(None)
+    /// The flight for `key`, if there is one in the air.
+    pub fn find(&self, key: &Bytes) -> Option<Arc<Flight<T>>> {
+        self.inner.shard(key).lock().get(key).cloned()
     }
 
-    fn fill(&self, key: Option<Bytes>) -> (Fill<T>, Arc<Flight<T>>) {
+    /// A fetch that nobody else may join.
+    pub fn solo(&self) -> (Fill<T>, Arc<Flight<T>>) {
+        self.fill(Vec::new())
+    }
+
+    fn fill(&self, keys: Vec<Bytes>) -> (Fill<T>, Arc<Flight<T>>) {
         let (tell, head) = watch::channel(Head::Pending);
         let flight = Arc::new(Flight { head });
         self.inner.metrics.cache.flights.add(1);
-        (Fill { tell, key, flight: flight.clone(), flights: self.inner.clone() }, flight)
+        (Fill { tell, keys, flight: flight.clone(), flights: self.inner.clone() }, flight)
     }
 
     /// How many flights can be joined now.
@@ -145,7 +150,7 @@ impl<T> Inner<T> {
 /// The leader's end of a flight. Exactly one exists for each.
 pub struct Fill<T> {
     tell: watch::Sender<Head<T>>,
-    key: Option<Bytes>,
+    keys: Vec<Bytes>,
     flight: Arc<Flight<T>>,
     flights: Arc<Inner<T>>,
 }
@@ -161,9 +166,23 @@ impl<T> Fill<T> {
         Stream::new(window, kept, self.flights.windows.clone())
     }
 
+    /// Lets those who look for `key` join this flight as well, unless they have one of their own.
+    /// A flight that nobody may join stays so.
+    pub fn also(&mut self, key: Bytes) {
+        if self.keys.is_empty() || self.keys.contains(&key) {
+            return;
+        }
+        let mut shard = self.flights.shard(&key).lock();
+        if !shard.contains_key(&key) {
+            shard.insert(key.clone(), self.flight.clone());
+            drop(shard);
+            self.keys.push(key);
+        }
+    }
+
     /// Takes the flight out of the list: from now on a request looks into the cache, or fetches.
     pub fn land(&mut self) {
-        if let Some(key) = self.key.take() {
+        for key in self.keys.drain(..) {
             let mut shard = self.flights.shard(&key).lock();
             // Never another flight of the same key.
             if shard.get(&key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
@@ -226,5 +245,25 @@ mod tests {
         let Joined::Leader(_second, _) = flights.join(&key) else { panic!("leader again") };
         drop(first);
         assert_eq!(flights.len(), 1, "the second flight is still in the air");
+    }
+
+    #[test]
+    fn a_flight_can_be_joined_under_a_second_name() {
+        let flights = flights();
+        let (one, two) = (Bytes::from_static(b"1"), Bytes::from_static(b"2"));
+        let Joined::Leader(mut fill, _) = flights.join(&one) else { panic!("leader") };
+        fill.also(two.clone());
+        assert!(matches!(flights.join(&two), Joined::Follower(_)));
+        let Joined::Leader(mut other, _) = flights.join(&Bytes::from_static(b"3")) else {
+            panic!("leader")
+        };
+        other.also(two.clone());
+        drop(other);
+        assert!(flights.find(&two).is_some(), "not taken over by another");
+        drop(fill);
+        assert!(flights.find(&one).is_none() && flights.find(&two).is_none());
+        let (mut solo, _) = flights.solo();
+        solo.also(one.clone());
+        assert!(flights.is_empty(), "solo stays solo");
     }
 }

@@ -136,14 +136,30 @@ impl Stream {
         self.state.lock().readers.iter().filter(|reader| !reader.gone).count()
     }
 
+    /// How much of the body has come.
+    pub fn head(&self) -> u64 {
+        self.state.lock().head
+    }
+
+    /// It ended before its end.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.state.lock().end, Some(End::Broken))
+    }
+
     /// A reader from the body's beginning.
     pub fn reader(self: &Arc<Self>) -> StreamReader {
+        self.reader_at(0)
+    }
+
+    /// A reader from `offset` on, which may have come already or not.
+    pub fn reader_at(self: &Arc<Self>, offset: u64) -> StreamReader {
         let mut state = self.state.lock();
         let free = state.readers.iter().position(|reader| reader.gone);
         let index = free.unwrap_or(state.readers.len());
+        let reader = Reader { offset, ..Reader::default() };
         match state.readers.get_mut(index) {
-            Some(slot) => *slot = Reader::default(),
-            None => state.readers.push(Reader::default()),
+            Some(slot) => *slot = reader,
+            None => state.readers.push(reader),
         }
         drop(state);
         StreamReader { stream: self.clone(), index, finished: false }
@@ -304,6 +320,18 @@ mod tests {
         assert_eq!(text(&mut slow), "behind");
         slow.skip(3);
         assert_eq!([text(&mut slow), text(&mut slow)], ["b", "cc"]);
+    }
+
+    #[test]
+    fn a_reader_may_begin_anywhere() {
+        let stream = alone(4, true);
+        stream.push(Bytes::from_static(b"aabb"));
+        let [mut early, mut late] = [1, 5].map(|offset| stream.reader_at(offset));
+        assert_eq!([text(&mut early), text(&mut late)], ["abb", "pending"]);
+        stream.push(Bytes::from_static(b"c"));
+        assert_eq!(text(&mut late), "pending");
+        stream.push(Bytes::from_static(b"dd"));
+        assert_eq!([text(&mut late), text(&mut stream.reader_at(0))], ["dd", "behind"]);
     }
 
     #[test]

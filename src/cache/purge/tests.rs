@@ -236,7 +236,7 @@ fn a_mostly_dead_log_is_rewritten() {
         let ticket = log.supersede(format!("http://h/{}", n % 50).as_bytes());
         log.retire(ticket);
     }
-    for _ in 0..600 {
+    for _ in 0..6_000 {
         if log.file_size() < 600 << 10 && !log.log.rewriter.load(Ordering::Acquire) {
             break;
         }

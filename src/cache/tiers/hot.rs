@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use crate::cache::codec;
 use crate::cache::disk::OnDisk;
-use crate::cache::entry::{Entry, Slot, StoredBody};
+use crate::cache::entry::{Entry, Slot};
 use crate::cache::purge::Ticket;
-use crate::cache::tiers::{Found, Part, Tiers};
+use crate::cache::tiers::{Found, Tiers};
 use crate::semantics::key;
 
 /// Writes what a hit found under `primary` to the disk's young end, as far as the disk takes it
@@ -81,14 +81,12 @@ pub(super) fn on_disk(tiers: &Tiers, slot: &Slot, ticket: Option<Ticket>) -> Opt
 
 /// The segments of `entry`, where they live in memory and are not seen by the disk either.
 fn segments_in_memory(tiers: &Tiers, entry: &Entry) -> Vec<(Bytes, Slot)> {
-    let coded = entry.coded.iter().map(|(coding, body)| (Part::Coded(*coding), body));
-    let bodies = std::iter::once((Part::Identity, &entry.identity)).chain(coded);
+    let coded = entry.coded.iter().map(|(_, body)| body);
     let most = tiers.memory_object_max();
     let mut found = Vec::new();
-    for (part, body) in bodies {
-        let StoredBody::Segmented { len, .. } = body else { continue };
-        if *len <= most {
-            let keys = (0..body.segments()).map(|n| key::segment(&entry.id, part.number(), n));
+    for body in std::iter::once(&entry.identity).chain(coded).filter(|body| body.len() <= most) {
+        for run in body.segments() {
+            let keys = (0..run.count()).map(|n| key::segment(&run.id, n));
             found.extend(keys.filter_map(|key| Some((key.clone(), tiers.memory.get(&key)?))));
         }
     }

@@ -26,12 +26,16 @@ impl Incomplete {
             ids.pop_front();
         }
         ids.push_back(*id);
-        self.any.store(true, Ordering::Release);
+        self.any.store(true, Ordering::Relaxed);
     }
 
-    /// Costs nothing while there are none, which is nearly always.
+    /// Were there ever any? Nearly always not, and that costs next to nothing.
+    pub(super) fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
     pub(super) fn contains(&self, id: &EntryId) -> bool {
-        self.any.load(Ordering::Acquire) && self.ids.lock().contains(id)
+        self.ids.lock().contains(id)
     }
 }
 

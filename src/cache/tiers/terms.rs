@@ -7,7 +7,6 @@ use http::HeaderName;
 
 use crate::cache::entry::{Entry, Slot, Variants};
 use crate::cache::purge::Ticket;
-use crate::semantics::coding::Coding;
 
 /// What a lookup found.
 #[derive(Debug)]
@@ -30,25 +29,6 @@ pub struct Found {
     pub stale: bool,
     /// The key of the variant, or alias (No-Vary-Search); `None`: it lies at the primary key.
     pub variant: Option<Bytes>,
-}
-
-/// Which of an entry's bodies a segment belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The body as the origin sent it.
-    Identity,
-    /// The same as Larder has coded it.
-    Coded(Coding),
-}
-
-impl Part {
-    /// Its number in the keys of its segments.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Identity => 0,
-            Self::Coded(coding) => coding as u8,
-        }
-    }
 }
 
 /// Something that lookups find already and that the disk has yet to get.

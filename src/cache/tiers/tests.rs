@@ -8,8 +8,10 @@ use super::*;
 use crate::cache::disk::DiskConfig;
 use crate::cache::entry::{Fields, StoredBody};
 use crate::cache::hash::KeyedHasher;
+use crate::cache::pieces::Segments;
 use crate::semantics::policy::{ClientDirectives, Policy};
 use crate::semantics::request::Asked;
+use crate::semantics::spans::Span;
 use crate::semantics::storable;
 use crate::semantics::time::Timestamp;
 
@@ -64,6 +66,11 @@ fn inline(len: usize) -> StoredBody {
     StoredBody::Inline(Bytes::from(vec![b'x'; len]))
 }
 
+fn segmented(len: u64, segment: u32) -> StoredBody {
+    let span = Span::new(0, len).unwrap();
+    StoredBody::segmented(Segments { id: [9; 16], span, segment })
+}
+
 async fn found(tiers: &Tiers, key: &str) -> Option<Found> {
     if let Some(found) = tiers.peek(key.as_bytes(), &HeaderMap::new()) {
         return Some(found);
@@ -78,9 +85,8 @@ async fn found(tiers: &Tiers, key: &str) -> Option<Found> {
 async fn an_entry_without_its_parts_is_a_miss_and_a_newer_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let (tiers, _) = tiers(dir.path(), MIB).await;
-    let segmented = || StoredBody::Segmented { len: 10, segment: 4 };
     for (id, in_memory) in [(1, true), (2, false)] {
-        store(&tiers, "k", segmented(), id).await;
+        store(&tiers, "k", segmented(10, 4), id).await;
         tiers.disk.flush().await;
         if !in_memory {
             tiers.memory.remove(b"k");
@@ -91,7 +97,7 @@ async fn an_entry_without_its_parts_is_a_miss_and_a_newer_one_is_not() {
         assert!(found(&tiers, "k").await.is_none(), "{in_memory}");
         assert!(!tiers.may_hold(b"k"), "{in_memory}");
     }
-    store(&tiers, "k", segmented(), 3).await;
+    store(&tiers, "k", segmented(10, 4), 3).await;
     assert!(found(&tiers, "k").await.is_some());
     tiers.close(Duration::from_secs(10)).await;
 }
@@ -101,14 +107,12 @@ async fn an_entry_without_its_parts_is_a_miss_and_a_newer_one_is_not() {
 async fn what_is_hit_in_memory_stays_on_a_disk_that_wraps_twice() {
     let dir = tempfile::tempdir().unwrap();
     let (tiers, metrics) = tiers(dir.path(), 4 * MIB).await;
-    let segments = |n: u32| key::segment(&[9; 16], Part::Identity.number(), n);
+    let segments = |n: u32| key::segment(&[9; 16], n);
     for n in 0..3 {
-        tiers
-            .store_segment(&[9; 16], Part::Identity, n, Bytes::from(vec![n as u8; 20_000]), true)
-            .await;
+        tiers.store_segment(&[9; 16], n, Bytes::from(vec![n as u8; 20_000]), true).await;
     }
     store(&tiers, "hot", inline(500), 0).await;
-    store(&tiers, "large", StoredBody::Segmented { len: 60_000, segment: 20_000 }, 9).await;
+    store(&tiers, "large", segmented(60_000, 20_000), 9).await;
     store(&tiers, "cold", inline(500), 0).await;
     let pages = 16 * MIB / 4096;
     for n in 0..2 * pages + pages / 2 {
@@ -137,7 +141,7 @@ async fn what_is_hit_in_memory_stays_on_a_disk_that_wraps_twice() {
     };
     assert!(there("hot").await && there("large").await && !there("cold").await);
     for n in 0..3 {
-        let segment = tiers.segment(&[9; 16], Part::Identity, n, false).await;
+        let segment = tiers.segment(&[9; 16], n, false).await;
         assert_eq!(segment.as_deref(), Some(vec![n as u8; 20_000].as_slice()), "segment {n}");
     }
     tiers.close(Duration::from_secs(10)).await;

@@ -111,6 +111,12 @@ impl Check<'_> {
                 1..=10_000,
             ),
             vary_language: value(given.vary_language.as_ref(), true),
+            query_body: self.bytes(
+                "cache.query_body",
+                given.query_body.as_ref(),
+                8 * KIB,
+                0..=64 * KIB,
+            ),
             max_uncacheable: self.amount(
                 "cache.max_uncacheable",
                 given.max_uncacheable.as_ref(),
