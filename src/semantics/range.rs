@@ -432,4 +432,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_asked_of_the_origin() {
+        for (case, wanted, len, want) in [
+            ("inside", span(3, 5), 10, "bytes=3-4"),
+            ("one byte", span(0, 1), 10, "bytes=0-0"),
+            ("to the end", span(3, 10), 10, "bytes=3-"),
+            ("beyond it", span(3, 11), 10, "bytes=3-"),
+        ] {
+            assert_eq!(range_value(wanted, len), want, "{case}");
+        }
+    }
 }

@@ -591,4 +591,49 @@ mod tests {
             prop_assert!(judged(&asked, status, &cookie).is_err());
         }
     }
+
+    #[test]
+    fn reasons_in_words() {
+        use NoStore::{
+            Authorization, Cookie, Method, MustUnderstand, NoLifetime, OddRequest, PathConfusion,
+            Private, RequestBody, RequestNoStore, SenderError, SetCookie, Status, TypeMismatch,
+            VaryChanged, VaryStar,
+        };
+        for (reason, by_request, word) in [
+            (Method, true, "method"),
+            (RequestBody, true, "request-body"),
+            (RequestNoStore, true, "request-no-store"),
+            (Status, false, "status"),
+            (NoStore::NoStore, false, "no-store"),
+            (Private, false, "private"),
+            (MustUnderstand, false, "must-understand"),
+            (Authorization, true, "authorization"),
+            (SetCookie, false, "set-cookie"),
+            (VaryStar, false, "vary-star"),
+            (VaryChanged, false, "vary-changed"),
+            (Cookie, true, "cookie"),
+            (NoLifetime, false, "no-lifetime"),
+            (SenderError, true, "sender-error"),
+            (OddRequest, true, "odd-request"),
+            (TypeMismatch, false, "type-mismatch"),
+            (PathConfusion, true, "path-confusion"),
+        ] {
+            assert_eq!((reason.as_str(), reason.by_request()), (word, by_request), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_response_that_is_not_stored() {
+        for (case, lines, want) in [
+            ("its lifetime", &[MINUTE][..], 60),
+            ("none of its own", &[], 0),
+            ("to be validated each time", &[(CC, "no-cache, max-age=60")], 0),
+            ("no guess", &[MODIFIED], 0),
+        ] {
+            let told = unstored(203, &map(lines), &POLICY, at(1), at(2));
+            assert_eq!(told.lifetime.as_secs(), want, "{case}");
+            assert_eq!((told.status, told.request_time), (203, at(1)), "{case}");
+            assert_eq!((told.response_time, told.date), (at(2), at(2)), "{case}");
+        }
+    }
 }
