@@ -118,6 +118,9 @@ impl Ranges {
             Spec::From { .. } => None,
         });
         specs.extend(suffix.max().map(|count| format!("-{count}")));
+        if specs.is_empty() {
+            specs.push(format!("{}-", u64::MAX)); // behind every byte that there can be
+        }
         HeaderValue::try_from(format!("bytes={}", specs.join(","))).ok()
     }
 
@@ -304,6 +307,12 @@ mod tests {
             ("again and again", "bytes=5-,5-,5-,5-", Some("bytes=5-")),
             ("suffixes", "bytes=-5,-99,-1", Some("bytes=-99")),
             ("all", "bytes=0-,5-", None),
+            (
+                "behind all there can be",
+                "bytes=99999999999999999999-",
+                Some("bytes=18446744073709551615-"),
+            ),
+            ("the same beside others", "bytes=99999999999999999999-,-5", Some("bytes=-5")),
         ] {
             let ranges = Ranges::of(&request(range, None)).unwrap();
             let got = ranges.coalesced();
