@@ -77,7 +77,7 @@ fn in_process(kind: &Kind) {
         DAY,
     ];
     let _mine = CLOCK.lock();
-    let steps = steps(if support::long() { 100_000 } else { 20_000 });
+    let steps = steps(if support::long() { 100_000 } else { 5000 });
     let mix = Mix { pages: 5, wait_every: 5, waits: &WAITS, restart_every: 1500 };
     let tally = model::run(kind, &mix, seed(), steps, InProcess::start);
     println!("{tally}");
