@@ -636,4 +636,11 @@ mod tests {
             assert_eq!((told.response_time, told.date), (at(2), at(2)), "{case}");
         }
     }
+
+    #[test]
+    fn the_get_of_a_post_has_its_fields_and_no_content() {
+        let lines = [("cookie", "a=b"), (CC, "max-age=1"), ("if-match", "*")];
+        let post = Asked::of(&Method::POST, &map(&lines), true);
+        assert_eq!(as_get(&post), get(&lines));
+    }
 }
