@@ -292,7 +292,6 @@ fn decode_variants(head: &[u8]) -> Result<Slot, CodecError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
 mod tests {
     use super::*;
 
