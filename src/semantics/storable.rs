@@ -550,8 +550,18 @@ mod tests {
             let got = storable(&get(&[]), 404, &map(&[MODIFIED]), policy, at(0), at(0));
             assert_eq!(got.map(|_| ()), want);
         }
+        let personal = storable(&cookie, 404, &map(&[MODIFIED]), &strict, at(0), at(0));
+        assert_eq!(
+            personal,
+            Err(NoStore::NoLifetime),
+            "no guess at all: not for the Cookie's sake"
+        );
         let silent = storable(&get(&[]), 404, &map(&[]), &ttl, at(0), at(0));
         assert_eq!(silent, Err(NoStore::NoLifetime), "default_ttl is for no error");
+        let prompt = Policy { keep_stale: Duration::ZERO, ..POLICY };
+        let arrived_stale = [MINUTE, ("age", "60")];
+        assert_eq!(ask(&get(&[]), &arrived_stale, &POLICY), Ok(60));
+        assert_eq!(ask(&get(&[]), &arrived_stale, &prompt), Err(NoStore::NoLifetime));
         let shared = Policy { share_set_cookie: true, ..POLICY };
         assert_eq!(ask(&get(&[]), &[MINUTE, ("set-cookie", "a=b")], &shared), Ok(60));
         let ignoring = Policy { client_directives: ClientDirectives::Ignore, ..POLICY };
