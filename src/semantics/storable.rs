@@ -418,6 +418,8 @@ mod tests {
                 Err(NoStore::NoLifetime),
             ),
             ("arrived stale: for when the origin is gone", 200, &[MINUTE, ("age", "60")], Ok(60)),
+            ("400 arrived stale", 400, &[MINUTE, ("age", "60")], Err(NoStore::NoLifetime)),
+            ("399 arrived stale", 399, &[MINUTE, ("age", "60")], Ok(60)),
             ("404 arrived stale", 404, &[MINUTE, ("age", "60")], Err(NoStore::NoLifetime)),
             ("Expires passed", 200, &[("expires", "0")], Err(NoStore::NoLifetime)),
             ("must-understand", 200, &[(CC, "must-understand, no-store, max-age=6")], Ok(6)),
