@@ -159,4 +159,22 @@ mod tests {
             assert_eq!(weaken(&HeaderValue::from_static(tag)), want);
         }
     }
+
+    #[test]
+    fn what_can_be_decoded() {
+        for (case, status, bound, lines, want) in [
+            ("one", 200, false, &["gzip"][..], Some(Coding::Gzip)),
+            ("by its old name, in capitals", 404, false, &[" X-GZIP"], Some(Coding::Gzip)),
+            ("brotli", 200, false, &["br"], Some(Coding::Br)),
+            ("a part", 206, false, &["gzip"], None),
+            ("no-transform", 200, true, &["gzip"], None),
+            ("two in a line", 200, false, &["gzip, br"], None),
+            ("two lines", 200, false, &["gzip", "br"], None),
+            ("not known", 200, false, &["deflate"], None),
+            ("none", 200, false, &[], None),
+        ] {
+            let values: Vec<_> = lines.iter().map(|line| HeaderValue::from_static(line)).collect();
+            assert_eq!(decodable(status, bound, values.iter()), want, "{case}");
+        }
+    }
 }

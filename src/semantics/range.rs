@@ -119,7 +119,7 @@ impl Ranges {
         });
         specs.extend(suffix.max().map(|count| format!("-{count}")));
         if specs.is_empty() {
-            specs.push(format!("{}-", u64::MAX)); // all lie behind any end
+            specs.push(format!("{}-", u64::MAX)); // behind every byte that there can be
         }
         HeaderValue::try_from(format!("bytes={}", specs.join(","))).ok()
     }
@@ -313,6 +313,7 @@ mod tests {
                 Some("bytes=18446744073709551615-"),
             ),
             ("last nothing", "bytes=-0,-0", Some("bytes=-0")),
+            ("the same beside others", "bytes=99999999999999999999-,-5", Some("bytes=-5")),
         ] {
             let ranges = Ranges::of(&request(range, None)).unwrap();
             let got = ranges.coalesced();
@@ -439,6 +440,18 @@ mod tests {
                 RangeAnswer::Parts(parts) => prop_assert!(parts.iter().all(|part| part.to() <= len)),
                 RangeAnswer::Whole | RangeAnswer::Unsatisfiable => {}
             }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_the_origin() {
+        for (case, wanted, len, want) in [
+            ("inside", span(3, 5), 10, "bytes=3-4"),
+            ("one byte", span(0, 1), 10, "bytes=0-0"),
+            ("to the end", span(3, 10), 10, "bytes=3-"),
+            ("beyond it", span(3, 11), 10, "bytes=3-"),
+        ] {
+            assert_eq!(range_value(wanted, len), want, "{case}");
         }
     }
 }
