@@ -25,6 +25,7 @@ use larder::observe::access_log::AccessLog;
 use larder::observe::metrics::Metrics;
 use larder::proxy::ask::Ask;
 use larder::proxy::conn::Conn;
+use larder::proxy::recode::Recodings;
 use larder::proxy::respond;
 use larder::proxy::worker::{House, View, Worker};
 use larder::semantics::decision::{Decision, Outcome};
@@ -320,6 +321,7 @@ fn worker(handle: &Handle) -> Result<Arc<Worker>, Box<dyn Error>> {
         flights: Flights::new(Arc::new(Windows::new(1 << 20, 1 << 10)), metrics.clone()),
         uncacheable: Uncacheable::new(1),
         refused: Uncacheable::new(1),
+        recodings: Recodings::default(),
         metrics: metrics.clone(),
         log: Arc::new(AccessLog::off()),
         via: Pseudonym::new("larder-bench")?,

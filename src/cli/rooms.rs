@@ -19,6 +19,7 @@ use crate::config::memory::MemoryPlan;
 use crate::config::snapshot::Snapshot;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{Metrics, TierView};
+use crate::proxy::recode::Recodings;
 use crate::proxy::worker::House;
 use crate::semantics::headers::Pseudonym;
 use crate::upstream;
@@ -62,6 +63,7 @@ pub fn build(
         flights: Flights::new(windows, metrics.clone()),
         uncacheable: Uncacheable::new(snapshot.cache.max_uncacheable),
         refused: Uncacheable::new(REFUSED),
+        recodings: Recodings::default(),
         metrics: metrics.clone(),
         log: log.clone(),
         via: via(),

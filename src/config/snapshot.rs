@@ -167,6 +167,14 @@ pub struct Cache {
     pub max_wait: Duration,
 }
 
+impl Cache {
+    /// How much of a body under way stays at hand for its readers, in bytes: never so little that a
+    /// segment could have left it that is not stored yet.
+    pub fn flight_window(&self) -> u64 {
+        self.window.max(self.segment_size.saturating_mul(2))
+    }
+}
+
 /// `cache.client_directives`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientDirectives {

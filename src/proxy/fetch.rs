@@ -51,8 +51,8 @@ async fn lead_or_follow(
     mut wanted: Wanted,
 ) -> Result<Answer, ProxyError> {
     if wanted.goal(ask) == Goal::Pass {
-        // An answer without the body, or with several parts of it, fills nothing.
-        let private = forward::pass(worker, ask, forward::read(ask).1, None, "partial").await?;
+        // An answer without the body fills nothing.
+        let private = forward::pass(worker, ask, forward::read(ask).1, None, "head").await?;
         let decision = wanted.decision(Outcome::Miss);
         return Ok(respond::from_origin(ask, private, decision));
     }
@@ -158,7 +158,7 @@ async fn from_the_whole(
     let near = match parts::asked_for(ask, &filling.stored, filling.len?) {
         RangeAnswer::Part(span) => filling.reaches(span, cache.window),
         RangeAnswer::Whole | RangeAnswer::Unsatisfiable => true,
-        RangeAnswer::Parts(_) => false,
+        RangeAnswer::Parts(spans) => spans.iter().all(|span| filling.reaches(*span, cache.window)),
     };
     if !near || filling.is_broken() {
         return None;

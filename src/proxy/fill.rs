@@ -325,11 +325,11 @@ async fn answered(
             arrived.response.headers_mut().extend(withheld);
             remember(plan, &reason, arrived.at);
             if reason.of_response
-                && let Some(stale) = &plan.stale
+                && let Some(held) = plan.stale.as_ref().or(plan.base.as_ref())
                 && arrived.response.status().is_success()
             {
                 // The origin has replaced it by something that may not be kept.
-                house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
+                house.tiers.withdraw(held.variant.as_ref().unwrap_or(&plan.primary));
             }
             let _ = private.send(arrived.private(reason.word));
             fill.tell(Head::Released(reason.word));

@@ -96,7 +96,8 @@ async fn keep_whole(
     plan.admit(filling, entry).await
 }
 
-fn body_at(place: Place) -> StoredBody {
+/// The body that lies there.
+pub(super) fn body_at(place: Place) -> StoredBody {
     match place {
         Place::Inline(bytes) => StoredBody::Inline(bytes),
         Place::Segments(segments) => StoredBody::segmented(segments),
@@ -134,8 +135,11 @@ pub(super) async fn parts(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived,
             None => more(plan, span).await,
         };
         let Some(next) = next else {
+            // The origin has something else, of which nothing may come behind what was sent.
             end = End::Broken;
-            plan.worker.house.tiers.lost_part(&filling.id); // the origin has something else
+            plan.worker.house.tiers.lost_part(&filling.id);
+            partial::discard(&plan.worker.house.tiers, &kept);
+            kept.clear();
             break;
         };
         let mut pump = Pump::new(plan, filling, gap);
@@ -180,7 +184,7 @@ fn open(
     let whole = base.is_none() && part.is_none();
     let worth_it =
         whole && compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
-    let window = snapshot.cache.window.max(snapshot.cache.segment_size.saturating_mul(2));
+    let window = snapshot.cache.flight_window();
     let place = match Variance::of(&fields).filter(|_| plan.by_query) {
         Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
         None => plan.primary.clone(),

@@ -10,7 +10,8 @@
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] gives its bytes. `parts`
 //!   says which and where from: a [`segments`] reader, a [`flight_reader`], an [`assembly`] of
 //!   both; [`refill`]: what was lost, from the origin again.
-//! - [`compress`], [`coding`] and [`decode`] put codings on and off.
+//! - [`compress`], [`coding`] and [`decode`] put codings on and off; [`recode`]: on a large stored
+//!   body.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
 //!   answer; [`query`]: reads with content; [`upgrade`]: tunnels;
 //!   [`purge`]: the method PURGE; [`post`]: answers to POST.
@@ -41,6 +42,7 @@ pub mod post;
 mod pump;
 pub mod purge;
 pub mod query;
+pub mod recode;
 pub mod refill;
 pub mod reply;
 mod represent;

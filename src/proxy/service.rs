@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 
+use crate::cache::entry::StoredBody;
 use crate::cache::tiers::{Found, Lookup, Tiers};
 use crate::clock::Moment;
 use crate::proxy::ask::Ask;
@@ -16,10 +17,11 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::fetch::{self, Wanted};
 use crate::proxy::forward::{self, Upload};
 use crate::proxy::query::{self, Content};
+use crate::proxy::recode::Joined;
 use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
-use crate::proxy::{admission, coding, parts, post, purge, upgrade};
+use crate::proxy::{admission, coding, parts, post, purge, recode, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
@@ -211,18 +213,34 @@ impl Walk {
         decision: Decision,
         now: Timestamp,
     ) -> Answer {
+        let mut coming = None;
         if let Some(missing) = coding::missing(ask, &found.entry) {
-            found.entry = coding::add(self.worker(), ask, &self.key, &found, missing).await;
+            if matches!(found.entry.identity, StoredBody::Pieces(_)) {
+                let joined = recode::join(self.worker(), ask, &self.key, &found, missing).await;
+                match joined {
+                    Ok(Joined::Coming(made)) => coming = Some(made),
+                    Ok(Joined::Stored(entry)) => found.entry = entry,
+                    Ok(Joined::AsItIs) => {}
+                    Err(_) => return self.gone(ask, &found).await,
+                }
+            } else {
+                found.entry = coding::add(self.worker(), ask, &self.key, &found, missing).await;
+            }
         }
-        let mut answer = respond::from_entry(ask, self.worker(), &found.entry, decision, now);
+        let worker = self.worker();
+        let mut answer = respond::from_entry_or(ask, worker, &found.entry, coming, decision, now);
         if let Source::Assembly(body) = answer.response.body_mut()
             && body.prime().await.is_err()
         {
-            // Gone before anything was promised: fetched as if it had never been there.
-            self.tiers().remove(found.variant.as_deref().unwrap_or(&self.key));
-            return self.fetch(ask, Wanted::missing(Fwd::UriMiss, None)).await;
+            return self.gone(ask, &found).await;
         }
         answer
+    }
+
+    /// Gone before anything was promised: fetched as if it had never been there.
+    async fn gone(&self, ask: &Ask, found: &Found) -> Answer {
+        self.tiers().remove(found.variant.as_deref().unwrap_or(&self.key));
+        self.fetch(ask, Wanted::missing(Fwd::UriMiss, None)).await
     }
 
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {

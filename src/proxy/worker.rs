@@ -15,6 +15,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
+use crate::proxy::recode::Recodings;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
 use crate::semantics::unkeyed::Unkeyed;
@@ -32,6 +33,8 @@ pub struct House {
     pub uncacheable: Uncacheable,
     /// What was not stored because of the request that brought it: for explanations only.
     pub refused: Uncacheable,
+    /// What is being coded.
+    pub recodings: Recodings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where finished requests are written.

@@ -405,4 +405,35 @@ mod tests {
         let host = request.3.as_deref().map_or_else(|| authority.clone(), plain);
         (request.0, authority, request.2.clone(), host)
     }
+
+    #[test]
+    fn urls_as_people_write_them() {
+        for (case, written, want) in [
+            ("as keys have it", "http://a.org/x?y", "http://a.org/x?y"),
+            ("capitals", "HTTP://A.org/X", "http://a.org/X"),
+            ("default port", "https://a.org:443/", "https://a.org/"),
+            ("the other's", "http://a.org:443/", "http://a.org:443/"),
+            ("without path", "http://a.org", "http://a.org/"),
+            ("a query alone", "http://a.org?q", "http://a.org/?q"),
+            ("a fragment", "http://a.org/x?y#z/#", "http://a.org/x?y"),
+            ("a path", "/x#y", "/x"),
+            ("no scheme", "a.org/x", "a.org/x"),
+            ("another scheme", "ftp://a.org/X", "ftp://a.org/X"),
+            ("too short", "http:/", "http:/"),
+            ("no ASCII", "httpé://a", "httpé://a"),
+            ("nothing", "", ""),
+        ] {
+            assert_eq!(String::from_utf8(url(written)).unwrap(), want, "{case}: {written}");
+        }
+    }
+
+    #[test]
+    fn parts_are_told_apart_by_range_and_condition() {
+        let whole = key(Http, "a.org", "/x", None);
+        let one = part(&whole, b"bytes=0-1", b"\"a\"");
+        assert_eq!(one, &b"http://a.org/x\0rbytes=0-1\0\"a\""[..]);
+        assert_ne!(one, part(&whole, b"bytes=0-1", b""));
+        assert_ne!(one, part(&whole, b"bytes=0-2", b"\"a\""));
+        assert_eq!(url_part(&one), whole);
+    }
 }

@@ -27,6 +27,20 @@ pub struct Policy {
     pub targeted: Vec<HeaderName>,
 }
 
+#[cfg(test)]
+impl Policy {
+    /// Nothing is guessed, and nothing kept beyond its time.
+    pub(crate) const BARE: Self = Self {
+        default_ttl: Duration::ZERO,
+        heuristic_errors: Duration::ZERO,
+        keep_stale: Duration::ZERO,
+        share_set_cookie: false,
+        keep_tags: false,
+        client_directives: ClientDirectives::Limit,
+        targeted: Vec::new(),
+    };
+}
+
 /// What the directives of a request's Cache-Control may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientDirectives {

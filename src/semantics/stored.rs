@@ -223,4 +223,11 @@ pub(super) mod tests {
                 && stored.age(one) != stored.lifetime);
         }
     }
+
+    #[test]
+    fn modified_or_else_dated() {
+        let known = Stored { last_modified: Some(at(3)), date: at(5), ..minute() };
+        assert_eq!(known.modified(), at(3));
+        assert_eq!(Stored { last_modified: None, ..known }.modified(), at(5));
+    }
 }

@@ -42,6 +42,8 @@ pub trait World {
     /// `path`: `None` for everything.
     fn purge(&self, path: Option<&str>, soft: bool);
     fn restart(&mut self);
+    /// What may tell why it answered as it did.
+    fn condition(&self) -> String;
 }
 
 /// How it is set.
@@ -183,6 +185,12 @@ impl World for InProcess {
         self.running.take().expect("running").stop();
         self.running = Some(Running::start(&self.sources));
     }
+
+    fn condition(&self) -> String {
+        let house = &self.running().rooms.house;
+        let (disk, tiers) = (&house.metrics.disk, &house.tiers);
+        format!("{disk:?}, {} entries in {} bytes", tiers.disk.objects(), tiers.disk.bytes())
+    }
 }
 
 impl Drop for InProcess {
@@ -242,5 +250,9 @@ impl World for Spawned {
 
     fn restart(&mut self) {
         self.larder = self.larder.take().map(support::Larder::restart);
+    }
+
+    fn condition(&self) -> String {
+        self.larder().events()
     }
 }

@@ -134,6 +134,11 @@ impl<T> Flights<T> {
         (Fill { tell, keys, flight: flight.clone(), flights: self.inner.clone() }, flight)
     }
 
+    /// A body of no flight, held beside theirs: see [`Stream::new`].
+    pub fn stream(&self, window: u64, kept: bool) -> Arc<Stream> {
+        Stream::new(window, kept, self.inner.windows.clone())
+    }
+
     /// How many flights can be joined now.
     pub fn len(&self) -> usize {
         self.inner.shards.iter().map(|shard| shard.lock().len()).sum()
