@@ -4,7 +4,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -16,7 +16,7 @@ use larder::cache::flight::Flights;
 use larder::cache::flight::windows::Windows;
 use larder::cache::hash::KeyedHasher;
 use larder::cache::memory::Memory;
-use larder::cache::purge::PurgeLog;
+use larder::cache::purge::{Class, MAX_BYTES, MAX_RECORDS, PurgeLog, What};
 use larder::cache::tiers::Tiers;
 use larder::cache::uncacheable::Uncacheable;
 use larder::config::machine::Machine;
@@ -25,6 +25,7 @@ use larder::observe::access_log::AccessLog;
 use larder::observe::metrics::Metrics;
 use larder::proxy::ask::Ask;
 use larder::proxy::conn::Conn;
+use larder::proxy::recode::Recodings;
 use larder::proxy::respond;
 use larder::proxy::worker::{House, View, Worker};
 use larder::semantics::decision::{Decision, Outcome};
@@ -38,6 +39,7 @@ use larder::semantics::route::matcher::{Facts, Matcher};
 use larder::semantics::route::overrides::Overrides;
 use larder::semantics::route::pattern::{Condition, Glob, Host};
 use larder::semantics::stored::Stored;
+use larder::semantics::tags::{FIELDS, Tags};
 use larder::semantics::time::Timestamp;
 use larder::semantics::unkeyed::Unkeyed;
 use larder::semantics::wire::{RequestScanner, WireLimits};
@@ -185,12 +187,81 @@ fn mixed_rules(count: usize) -> Vec<Matcher> {
     others.chain([last]).collect()
 }
 
+/// Purges that are all newer than all objects and reach none of them (issue: 5,000 URLs, 3,000 tags,
+/// 1,500 prefixes, 500 globs). Two stores are measured in turns, as the machine's mood changes: what
+/// a hit costs once each object was checked, and, apart, the first pass that checks them; then
+/// what the memory of a further million purges comes to.
+fn purges(_: &mut Criterion) {
+    let objects: u64 =
+        std::env::var("LARDER_BENCH_OBJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(500_000);
+    let (plain, purged) = (tagged(objects), tagged(objects));
+    let keys: Vec<_> = (0..objects).map(object_key).collect();
+    let fields = request().headers;
+    let pass = |tiers: &Tiers, from: usize, hits: usize| {
+        let began = Instant::now();
+        let mut found = 0;
+        for n in 0..hits {
+            let key = keys.get((from + n).wrapping_mul(7_919) % keys.len());
+            found += usize::from(key.and_then(|key| tiers.peek(black_box(key), &fields)).is_some());
+        }
+        assert_eq!(found, hits, "a purge reached what it must not, or something was evicted");
+        began.elapsed().as_nanos() as f64 / hits as f64
+    };
+    let all = keys.len();
+    let (cold, _) = (pass(&plain, 0, all), pass(&purged, 0, all));
+    for n in 0..10_000 {
+        purged.purges.purge(&no_object(n), n % 2 == 0).expect("a purge");
+    }
+    let first = pass(&purged, 0, all);
+    let mut ratios = Vec::new();
+    let mut sums = [0.0; 2];
+    for round in 0..40 {
+        let hits = 100_000;
+        let (one, other) = if round % 2 == 0 { (&plain, &purged) } else { (&purged, &plain) };
+        let (a, b) = (pass(one, round * hits, hits), pass(other, round * hits, hits));
+        let (without, with) = if round % 2 == 0 { (a, b) } else { (b, a) };
+        ratios.push(with / without);
+        sums = [sums[0] + without / 40.0, sums[1] + with / 40.0];
+    }
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[ratios.len() / 2];
+    println!("purges/objects                  {objects}");
+    println!("purges/hit without              {:.0} ns (first pass {cold:.0} ns)", sums[0]);
+    println!("purges/hit with 10,000 checked  {:.0} ns, median ratio {median:.3}", sums[1]);
+    println!("purges/first pass               {first:.0} ns a hit");
+    let (before, began) = (resident_kib(), Instant::now());
+    for n in 10_000..1_010_000 {
+        purged.purges.purge(&no_object(n), n % 2 == 0).expect("a purge");
+    }
+    let grown = resident_kib().saturating_sub(before);
+    let each = began.elapsed().as_secs_f64() * 1e6 / 1e6;
+    println!("purges/1,000,000 further        {grown} KiB more resident, {each:.1} us each");
+    assert!(grown < 32 << 10, "within 32 MiB");
+}
+
+/// Of twenty: ten URLs, six tags, three prefixes, one glob. None is an object's.
+fn no_object(n: u64) -> What {
+    let (class, name) = match n % 20 {
+        0..10 => (Class::Url, format!("http://www.example.org/purged/{n}")),
+        10..16 => (Class::Tag, format!("purged-{n}")),
+        16..19 => (Class::Prefix, format!("http://www.example.org/purged/{n}/")),
+        _ => (Class::Glob, format!("http://www.example.org/*/{n}/img-??.{{png,jpg}}")),
+    };
+    What::Named(class, name.into_bytes())
+}
+
+fn resident_kib() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or_default() * 4
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = decisions, scan, memory_hit, respond_from_entry, route
+    targets = decisions, scan, memory_hit, respond_from_entry, route, purges
 }
 criterion_main!(benches);
 
@@ -234,6 +305,7 @@ fn stored() -> Stored {
         last_modified: None,
         validator: false,
         groups: Vec::new(),
+        tags: Tags::default(),
     }
 }
 
@@ -243,6 +315,7 @@ fn policy() -> Policy {
         heuristic_errors: Duration::from_secs(10),
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
+        keep_tags: false,
         client_directives: ClientDirectives::Limit,
         targeted: Vec::new(),
         route: Overrides::NONE,
@@ -260,12 +333,28 @@ fn object_key(number: u64) -> Bytes {
 
 /// A memory tier with room for all of `objects`, without a disk.
 fn tiers(objects: u64) -> Tiers {
+    filled(objects, 1 << 30, |_| Tags::default())
+}
+
+/// The same with two tags an object.
+fn tagged(objects: u64) -> Tiers {
+    filled(objects, 8 << 30, |number| {
+        let mut fields = HeaderMap::new();
+        let tags = format!("section-{} article-{number}", number % 100);
+        fields.extend(HeaderValue::from_str(&tags).map(|tags| (FIELDS[0].clone(), tags)));
+        Tags::of_response(&fields)
+    })
+}
+
+fn filled(objects: u64, capacity: u64, tags: impl Fn(u64) -> Tags) -> Tiers {
     let metrics = Metrics::new(1);
-    let memory = Memory::new(1 << 30, KeyedHasher::new([7; 16]), &metrics);
-    let tiers = Tiers::new(memory, Disk::off(), PurgeLog::in_memory(1000, 1 << 20), metrics);
+    let memory = Memory::new(capacity, KeyedHasher::new([7; 16]), &metrics);
+    let purges = PurgeLog::in_memory(MAX_RECORDS, MAX_BYTES);
+    let tiers = Tiers::new(memory, Disk::off(), purges, metrics);
     for number in 0..objects {
-        let slot = Slot::Entry(Arc::new(entry(tiers.purges.position())));
-        tiers.memory.insert(object_key(number), slot);
+        let mut entry = entry(tiers.purges.position());
+        entry.stored.tags = tags(number);
+        tiers.memory.insert(object_key(number), Slot::Entry(Arc::new(entry)));
     }
     tiers
 }
@@ -284,6 +373,8 @@ fn worker(handle: &Handle) -> Result<Arc<Worker>, Box<dyn Error>> {
         tiers: Arc::new(tiers(1)),
         flights: Flights::new(Arc::new(Windows::new(1 << 20, 1 << 10)), metrics.clone()),
         uncacheable: Uncacheable::new(1),
+        refused: Uncacheable::new(1),
+        recodings: Recodings::default(),
         metrics: metrics.clone(),
         log: Arc::new(AccessLog::off()),
         via: Pseudonym::new("larder-bench")?,

@@ -77,7 +77,7 @@ fn in_process(kind: &Kind) {
         DAY,
     ];
     let _mine = CLOCK.lock();
-    let steps = steps(if support::long() { 100_000 } else { 20_000 });
+    let steps = steps(if support::long() { 100_000 } else { 5000 });
     let mix = Mix { pages: 5, wait_every: 5, waits: &WAITS, restart_every: 1500 };
     let tally = model::run(kind, &mix, seed(), steps, InProcess::start);
     println!("{tally}");
@@ -120,8 +120,8 @@ fn model_of_shared_cookies() {
 /// The binary, and the time that passes for everybody: fewer steps, many between two waits.
 #[test]
 fn model_of_the_binary() {
-    let steps = steps(if support::long() { 8000 } else { 2000 });
-    let mix = Mix { pages: 60, wait_every: 150, waits: &[1100, 2100], restart_every: 1000 };
+    let steps = steps(if support::long() { 8000 } else { 800 });
+    let mix = Mix { pages: 60, wait_every: 150, waits: &[1100, 2100], restart_every: 400 };
     let kind = kind(Client::Limit, DAY, false, false);
     let tally = model::run(&kind, &mix, seed(), steps, Spawned::start);
     println!("{tally}");

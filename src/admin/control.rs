@@ -6,7 +6,10 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+use crate::admin::entries::{Entries, EntryShown, Listing};
 use crate::admin::stats::Stats;
+use crate::cache::purge::{Listed, What};
+use crate::proxy::explain::{Explanation, Question};
 
 /// A boxed future: keeps [`Control`] object safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -23,6 +26,21 @@ pub trait Control: Send + Sync + 'static {
     /// Records a purge; resolves once it is durable. The error is one sentence for the operator.
     /// Dropping the future midway may leave the purge recorded or not.
     fn purge(&self, request: PurgeRequest) -> BoxFuture<'_, Result<PurgeAnswer, String>>;
+
+    /// What a purge would hit, as things stand. Takes as long as looking at all that is in memory.
+    fn would_hit(&self, what: &What) -> Result<WouldHit, String>;
+
+    /// The newest purges that are held, at most `limit`.
+    fn purges(&self, limit: usize) -> Purges;
+
+    /// Responses in memory. Takes as long as looking at all of them.
+    fn list(&self, listing: &Listing) -> Result<Entries, String>;
+
+    /// All that is stored for `url`, which is as keys have it.
+    fn show(&self, url: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>>;
+
+    /// Why a request would be answered as it is. The error is what is wrong with the question.
+    fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, String>>;
 
     /// Reads the configuration file again, all or nothing. The error is what was refused, with
     /// line and remedy. Counting the result in the metrics is the implementer's part.
@@ -91,20 +109,32 @@ impl DiskShown {
 /// A purge as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeRequest {
-    /// What is purged.
-    pub what: PurgeWhat,
+    /// What is purged, as keys have it.
+    pub what: What,
     /// Make stale and revalidate rather than throw away.
     pub soft: bool,
+    /// Count what would be hit, and record nothing.
+    pub dry_run: bool,
 }
 
-/// What a purge is about.
+/// What a purge would hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WouldHit {
+    /// Responses in memory, variants one by one.
+    pub memory: u64,
+    /// Those on disk, where that can be told without reading it all.
+    pub disk: Option<u64>,
+    /// How `disk` was counted, or why it was not.
+    pub note: String,
+}
+
+/// The purges that are held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PurgeWhat {
-    /// The whole URL as in the key (`http://host[:port]/path?query`), as the caller wrote it; one
-    /// that begins with `/` means every host.
-    Url(String),
-    /// Everything.
-    All,
+pub struct Purges {
+    /// The newest of them.
+    pub newest: Vec<Listed>,
+    /// Records held: purges, and keys whose older copies are not to come back.
+    pub records: usize,
 }
 
 /// What became of a purge.

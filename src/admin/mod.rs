@@ -4,14 +4,18 @@
 //! - [`router`]: which path does what.
 //! - [`doors`]: who may come in. [`problem`]: what the others hear.
 //! - [`control`]: what the port asks of the running Larder; [`stats`]: the figures it shows;
-//!   [`purge`]: what a purge's body may say.
+//!   [`purge`]: what a purge's body may say; [`query`]: the same of a query;
+//!   [`entries`]: a stored response as it is shown; [`explain`]: a decision.
 //!
 //! The data plane never waits for any of it.
 
 pub mod control;
 pub mod doors;
+pub mod entries;
+pub mod explain;
 pub mod problem;
 pub mod purge;
+pub mod query;
 pub mod router;
 pub mod server;
 pub mod stats;

@@ -10,13 +10,18 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde_json::json;
 
-use crate::admin::control::{Control, PurgeWhat, Readiness};
+use crate::admin::control::{Control, Readiness};
 use crate::admin::doors::{self, Path};
+use crate::admin::entries::{Entries, Listing};
+use crate::admin::explain;
 use crate::admin::problem::Problem;
 use crate::admin::purge;
+use crate::admin::query;
 use crate::admin::server::Settings;
+use crate::clock;
 use crate::observe::exposition::{Format, expose};
 use crate::observe::metrics::Metrics;
+use crate::semantics::key;
 
 /// A request body at most, in bytes.
 const BODY_MAX: usize = 64 * 1024;
@@ -44,6 +49,9 @@ enum Place {
     Stats,
     Config,
     Purge,
+    Purges,
+    Entries,
+    Explain,
     Reload,
 }
 
@@ -57,6 +65,9 @@ impl Place {
             "/api/stats" => Self::Stats,
             "/api/config" => Self::Config,
             "/api/purge" => Self::Purge,
+            "/api/purges" => Self::Purges,
+            "/api/entries" => Self::Entries,
+            "/api/explain" => Self::Explain,
             "/api/config/reload" => Self::Reload,
             _ => return None,
         })
@@ -123,6 +134,9 @@ impl Router {
             Place::Healthz => Ok(text(StatusCode::OK, "ok\n")),
             Place::Readyz => Ok(ready(&self.control.ready(), &head.headers)),
             Place::Stats => self.stats().await,
+            Place::Explain => self.explain(head.uri.query()).await,
+            Place::Entries => self.entries(head.uri.query()).await,
+            Place::Purges => self.purges(head.uri.query()).await,
             _ => Ok(self.config(&head.headers)),
         }
     }
@@ -154,22 +168,67 @@ impl Router {
 
     async fn purge(&self, body: &[u8]) -> Result<Answer, Problem> {
         let request = purge::parse(body)?;
-        let (what, soft) = (request.what.clone(), request.soft);
+        let shown = purge::shown(&request.what, request.soft);
+        if request.dry_run {
+            let control = Arc::clone(&self.control);
+            let hit = in_time(blocking(move || control.would_hit(&request.what))).await??;
+            let hit = hit.map_err(internal)?;
+            let body = json!({ "recorded": null, "would_purge": shown, "would_hit": hit });
+            return Ok(answer(StatusCode::OK, JSON, body.to_string()));
+        }
         let done = in_time(self.control.purge(request)).await?;
         let done = done.map_err(internal)?;
         let status =
             if done.outstanding.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
-        let recorded = match what {
-            PurgeWhat::Url(url) => json!({ "url": url, "soft": soft }),
-            PurgeWhat::All => json!({ "all": true, "soft": soft }),
-        };
         let body = json!({
-            "recorded": recorded,
+            "recorded": shown,
             // Above 2^53: JavaScript would read another number.
             "position": done.position.to_string(),
             "outstanding": done.outstanding,
         });
         Ok(answer(status, JSON, body.to_string()))
+    }
+
+    async fn purges(&self, query: Option<&str>) -> Result<Answer, Problem> {
+        let [limit] = query::read(query, ["limit"])?;
+        let limit = query::limit(limit.as_deref())?;
+        let control = Arc::clone(&self.control);
+        let held = blocking(move || control.purges(limit)).await?;
+        let lines: Vec<_> = held.newest.iter().map(purge::listed).collect();
+        let body = json!({ "purges": lines, "records": held.records });
+        Ok(answer(StatusCode::OK, JSON, body.to_string()))
+    }
+
+    /// One URL's, or a page of all that are in memory.
+    async fn entries(&self, query: Option<&str>) -> Result<Answer, Problem> {
+        let names = ["url", "host", "prefix", "tag", "after", "limit"];
+        let [url, host, prefix, tag, after, limit] = query::read(query, names)?;
+        let entries = if let Some(url) = url {
+            if host.or(prefix).or(tag).or(after).or(limit).is_some() {
+                return Err(query::bad("url stands alone: it names what is stored for one URL"));
+            }
+            purge::shape("url", &url)?;
+            if url.starts_with('/') {
+                return Err(query::bad("url must be a whole one: http://host/path"));
+            }
+            let entries = in_time(self.control.show(key::url(&url))).await?;
+            Entries { entries, next: None, note: None }
+        } else {
+            let limit = query::limit(limit.as_deref())?;
+            let listing = Listing::read([host, prefix, tag], after, limit)?;
+            let control = Arc::clone(&self.control);
+            blocking(move || control.list(&listing)).await?.map_err(internal)?
+        };
+        let body = serde_json::to_string(&entries);
+        let body = body.map_err(|_| internal("the entries could not be written"))?;
+        Ok(answer(StatusCode::OK, JSON, body))
+    }
+
+    async fn explain(&self, query: Option<&str>) -> Result<Answer, Problem> {
+        let told = in_time(self.control.explain(explain::parse(query)?)).await?;
+        let told = told.map_err(query::bad)?;
+        let body = explain::shown(&told, clock::now());
+        Ok(answer(StatusCode::OK, JSON, body.to_string()))
     }
 
     async fn reload(&self) -> Result<Answer, Problem> {

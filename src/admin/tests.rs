@@ -11,13 +11,16 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::control::{
-    BoxFuture, DiskShown, PurgeAnswer, PurgeRequest, PurgeWhat, Readiness, ReloadAnswer,
-    UpstreamShown,
+    BoxFuture, DiskShown, PurgeAnswer, PurgeRequest, Purges, Readiness, ReloadAnswer,
+    UpstreamShown, WouldHit,
 };
+use super::entries::{Entries, EntryShown, Listing};
 use super::stats::Stats;
 use super::{Control, Server, Settings, bind, serve};
+use crate::cache::purge::{Class, Listed, What};
 use crate::config::snapshot::{Admin, Secret};
 use crate::observe::metrics::Metrics;
+use crate::proxy::explain::{Explanation, Question};
 
 /// A Larder in small: it keeps purges, and its configuration can be broken.
 struct Small {
@@ -48,11 +51,35 @@ impl Control for Small {
             let slow = *self.slow.lock();
             tokio::time::sleep(slow).await;
             let mut purges = self.purges.lock();
-            let unheard = request.what == PurgeWhat::Url("/outstanding".into());
+            let unheard = request.what == What::url("/outstanding");
             purges.push(request);
             let outstanding = unheard.then(|| "redis".to_owned()).into_iter().collect();
             Ok(PurgeAnswer { position: purges.len() as u64, outstanding })
         })
+    }
+
+    fn would_hit(&self, what: &What) -> Result<WouldHit, String> {
+        let memory = u64::from(*what == What::Everything);
+        Ok(WouldHit { memory, disk: None, note: "a note".to_owned() })
+    }
+
+    fn purges(&self, limit: usize) -> Purges {
+        let what = What::Named(Class::Tag, b"a".to_vec());
+        let one = Listed { position: 1 << 60, what, soft: true };
+        Purges { newest: vec![one; limit.min(3)], records: 7 }
+    }
+
+    fn list(&self, listing: &Listing) -> Result<Entries, String> {
+        let note = Some(format!("{listing:?}"));
+        Ok(Entries { entries: Vec::new(), next: None, note })
+    }
+
+    fn show(&self, _: Vec<u8>) -> BoxFuture<'_, Vec<EntryShown>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn explain(&self, _: Question) -> BoxFuture<'_, Result<Explanation, String>> {
+        Box::pin(async { Err("a Larder in small cannot explain".to_owned()) })
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadAnswer, String>> {
@@ -246,13 +273,32 @@ fn purges_reach_the_control() {
     let said = office.post("/api/purge", r#"{"url": "/outstanding"}"#);
     assert_eq!((said.status, &said.json()["outstanding"][0]), (202, &"redis".into()));
     let purges = office.control.purges.lock();
-    let url = |text: &str| PurgeWhat::Url(text.into());
+    let url = |text: &str| What::url(text);
     let want = [
-        PurgeRequest { what: url("http://a/b"), soft: false },
-        PurgeRequest { what: PurgeWhat::All, soft: true },
-        PurgeRequest { what: url("/outstanding"), soft: false },
+        PurgeRequest { what: url("http://a/b"), soft: false, dry_run: false },
+        PurgeRequest { what: What::Everything, soft: true, dry_run: false },
+        PurgeRequest { what: url("/outstanding"), soft: false, dry_run: false },
     ];
     assert_eq!(*purges, want);
+}
+
+#[test]
+fn a_dry_run_counts_and_records_nothing() {
+    let office = Office::open();
+    let said = office.post("/api/purge", r#"{"all": true, "dry_run": true}"#).json();
+    assert_eq!(said["would_hit"]["memory"], 1);
+    assert_eq!(said["would_purge"]["all"], true);
+    assert_eq!(said["recorded"], Value::Null);
+    assert!(office.control.purges.lock().is_empty());
+}
+
+#[test]
+fn purges_are_listed() {
+    let office = Office::open();
+    let said = office.get("/api/purges?limit=2").json();
+    assert_eq!(said["purges"].as_array().map(Vec::len), Some(2));
+    let want = serde_json::json!({ "tag": "a", "soft": true, "position": "1152921504606846976" });
+    assert_eq!((&said["purges"][0], &said["records"]), (&want, &7.into()));
 }
 
 #[test]
@@ -271,7 +317,15 @@ fn what_is_wrong_is_a_problem_and_purges_nothing() {
         ("a form", "POST", "/api/purge", vec!["Content-Type: text/plain"], all, 415),
         ("no content type", "POST", "/api/purge", vec![], all, 415),
         ("no JSON", "POST", "/api/purge", vec![json], "all", 400),
-        ("another kind", "POST", "/api/purge", vec![json], r#"{"tag": "a"}"#, 400),
+        ("a purge of nothing", "POST", "/api/purge", vec![json], r#"{"tag": ""}"#, 400),
+        ("writing purges", "POST", "/api/purges", vec![json], "{}", 405),
+        ("no number", "GET", "/api/purges?limit=x", vec![], "", 400),
+        ("unknown filter", "GET", "/api/entries?path=/a", vec![], "", 400),
+        ("an empty filter", "GET", "/api/entries?tag=", vec![], "", 400),
+        ("a url and a filter", "GET", "/api/entries?url=http://a/&tag=b", vec![], "", 400),
+        ("no question", "GET", "/api/explain", vec![], "", 400),
+        ("an odd question", "GET", "/api/explain?url=http://a/", vec![], "", 400),
+        ("half a url", "GET", "/api/entries?url=/a", vec![], "", 400),
         ("too large", "POST", "/api/purge", vec![json], &large, 413),
         ("a foreign Host", "POST", "/api/purge", vec![json, "Host: evil.example"], all, 421),
         (

@@ -4,6 +4,7 @@
 //! magic "LRDR" | version u8 | kind u8 | head length u32 | XXH3-64 of what follows | head | bodies
 //! ```
 //!
+//! Kind and head length seed the hash, so that damage to them shows like any other.
 //! The head is postcard; bodies stand behind it as they are, so that decoding slices them out
 //! without a copy. Anything that does not read back exactly is a [`CodecError`]: to callers a
 //! miss that is counted.
@@ -22,7 +23,7 @@ use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
 
 /// Version of the format; part of the disk's geometry marker too.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 6;
 
 const MAGIC: [u8; 4] = *b"LRDR";
 const PREFIX: usize = 4 + 1 + 1 + 4 + 8;
@@ -181,11 +182,16 @@ fn assemble(kind: u8, head: &[u8], bodies: &[&Bytes]) -> Result<Bytes, CodecErro
     for body in bodies {
         out.put_slice(body);
     }
-    let sum = XxHash3_64::oneshot(out.get(PREFIX..).unwrap_or_default());
+    let sum = sum(kind, head_len, out.get(PREFIX..).unwrap_or_default());
     if let Some(place) = out.get_mut(PREFIX - 8..PREFIX) {
         place.copy_from_slice(&sum.to_le_bytes());
     }
     Ok(out.freeze())
+}
+
+/// The checksum: of `rest`, and of what tells how it is read.
+fn sum(kind: u8, head_len: u32, rest: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(u64::from(kind) << 32 | u64::from(head_len), rest)
 }
 
 /// Reads a slot from `bytes`; bodies are slices of them.
@@ -194,7 +200,7 @@ fn assemble(kind: u8, head: &[u8], bodies: &[&Bytes]) -> Result<Bytes, CodecErro
 /// Whatever is not exactly what [`encode`] wrote.
 pub fn decode(bytes: &Bytes) -> Result<Slot, CodecError> {
     let prefix: &[u8; PREFIX] = bytes.first_chunk().ok_or(CodecError::Magic)?;
-    let [m0, m1, m2, m3, version, kind, l0, l1, l2, l3, sum @ ..] = *prefix;
+    let [m0, m1, m2, m3, version, kind, l0, l1, l2, l3, written @ ..] = *prefix;
     if [m0, m1, m2, m3] != MAGIC {
         return Err(CodecError::Magic);
     }
@@ -202,10 +208,11 @@ pub fn decode(bytes: &Bytes) -> Result<Slot, CodecError> {
         return Err(CodecError::Version(version));
     }
     let rest = bytes.slice(PREFIX..);
-    if XxHash3_64::oneshot(&rest) != u64::from_le_bytes(sum) {
+    let head_len = u32::from_le_bytes([l0, l1, l2, l3]);
+    if sum(kind, head_len, &rest) != u64::from_le_bytes(written) {
         return Err(CodecError::Checksum);
     }
-    let head_len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let head_len = head_len as usize;
     let head = rest.get(..head_len).ok_or(CodecError::Content)?;
     let bodies = rest.slice(head_len..);
     match kind {
@@ -282,4 +289,28 @@ fn decode_variants(head: &[u8]) -> Result<Slot, CodecError> {
             })
             .collect(),
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_shows() {
+        let names = Box::from([HeaderName::from_static("accept")]);
+        let known = vec![Known { values: Bytes::from_static(b"x"), language: None }];
+        let variants = Slot::Variants(Arc::new(Variants { names, generation: 7, known }));
+        for slot in
+            [variants, Slot::Segment(Bytes::from_static(b"abc")), Slot::Segment(Bytes::new())]
+        {
+            let written = encode(&slot).unwrap();
+            assert!(decode(&written).is_ok());
+            for bit in 0..written.len() * 8 {
+                let mut bytes = written.to_vec();
+                *bytes.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
+                let read = decode(&Bytes::from(bytes));
+                assert!(read.is_err(), "bit {bit} of {written:?}: {read:?}");
+            }
+        }
+    }
 }

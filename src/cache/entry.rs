@@ -283,6 +283,11 @@ impl Entry {
         self.making.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
+    /// The body in `coding` is no longer being made by who has claimed it.
+    pub fn release_coding(&self, coding: Coding) {
+        self.making.fetch_and(!(1 << coding as u8), Ordering::Relaxed);
+    }
+
     /// A body of it lies in segments.
     pub fn is_segmented(&self) -> bool {
         let coded = self.coded.iter().map(|(_, body)| body);
@@ -310,6 +315,7 @@ impl Entry {
         size_of::<Self>()
             + self.fields.weight()
             + self.stored.groups.iter().map(|name| name.len() + size_of::<String>()).sum::<usize>()
+            + self.stored.tags.weight()
             + self.identity.weight()
             + size_of_val(&*self.coded)
             + self.coded.iter().map(|(_, body)| body.weight()).sum::<usize>()

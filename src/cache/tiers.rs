@@ -5,11 +5,13 @@
 //!
 //! - `hot`: what is asked for in memory is kept on disk, too.
 //! - `incomplete`: entries of which a part is missing.
+//! - `inventory`: what is stored, looked at without using it.
 //! - `terms`: what goes in and out.
 //! - `void`: what is not to be used any more.
 
 mod hot;
 mod incomplete;
+mod inventory;
 mod terms;
 mod void;
 
@@ -30,6 +32,7 @@ use crate::cache::tiers::incomplete::Incomplete;
 use crate::observe::metrics::Metrics;
 use crate::semantics::{key, language, vary};
 
+pub use crate::cache::tiers::inventory::{Inspected, Page, Seen};
 pub use crate::cache::tiers::terms::{Found, Lookup, Selected, ToDisk};
 
 /// The tiers.
@@ -111,16 +114,8 @@ impl Tiers {
             Some(Slot::Variants(variants)) => variants,
             _ => return Lookup::Missing { variants: None },
         };
-        let variant = variant_key(primary, &variants.names, variants.generation, request);
-        if let Some(found) = self.variant(variant).await {
-            return Lookup::Found(found);
-        }
-        if languages {
-            let known = variants.known.iter().map(|one| (&one.values, one.language.as_deref()));
-            if let Some(values) = language::fitting(&variants.names, request, known)
-                && let variant = key::variant(primary, variants.generation, values)
-                && let Some(found) = self.variant(variant).await
-            {
+        for variant in fitting_variants(primary, &variants, request, languages) {
+            if let Some(found) = self.variant(variant).await {
                 return Lookup::Found(found);
             }
         }
@@ -165,7 +160,7 @@ impl Tiers {
         // record tells until it is on disk, and then there was a change: in this order.
         let superseded = match &slot {
             Slot::Entry(entry) => {
-                self.purges.verdict(key, entry.position, entry.checked_to()) == Verdict::Purged
+                self.verdict(key, entry, entry.checked_to().max(entry.position)) == Verdict::Purged
             }
             Slot::Variants(_) | Slot::Segment(_) => false,
         };
@@ -227,8 +222,8 @@ impl Tiers {
             // The copy on disk must not come back after a kill, so its key goes into the log
             // before the new copy is used.
             let logged = self.purges.supersede(&key);
-            if self.purges.admits(&logged, entry.position) != Verdict::Valid
-                || self.is_void(&key, &entry, entry.position)
+            if self.purges.admits(&logged, &entry.stored.tags, entry.position) != Verdict::Valid
+                || self.is_void(&key, &entry.stored, entry.position)
             {
                 return Err(Arc::new(entry));
             }
@@ -372,6 +367,23 @@ impl Tiers {
     pub async fn close(&self, deadline: Duration) {
         self.disk.close(deadline).await;
     }
+}
+
+/// The keys of the variants of `primary` that will do for `request`, the best first.
+fn fitting_variants<'a>(
+    primary: &'a [u8],
+    list: &'a Variants,
+    request: &'a HeaderMap,
+    languages: bool,
+) -> impl Iterator<Item = Bytes> + 'a {
+    let selected =
+        std::iter::once_with(|| Some(variant_key(primary, &list.names, list.generation, request)));
+    let by_language = std::iter::once_with(move || {
+        let known = list.known.iter().map(|one| (&one.values, one.language.as_deref()));
+        let values = language::fitting(&list.names, request, known).filter(|_| languages)?;
+        Some(key::variant(primary, list.generation, values))
+    });
+    selected.chain(by_language).flatten()
 }
 
 /// The key of the variant of `primary` that `request` selects.

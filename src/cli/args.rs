@@ -90,19 +90,108 @@ pub enum Command {
 pub enum CacheAction {
     /// Print the cache's figures as JSON
     Stats,
-    /// Forget one URL
+    /// Forget a URL, or all that has a prefix, a tag, a host in common
+    #[command(after_help = PURGES)]
+    Purge(Purge),
+    /// List the purges that are held, the newest first
+    Purges {
+        /// How many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+    },
+    /// List what is stored (in memory), by its key
     #[command(
-        after_help = "Examples:\n  larder cache purge http://example.org/news?page=2\n  larder cache purge /news          that path on every host\n  larder cache purge --soft /news   keep it, but ask the app before it is used again"
+        after_help = "Examples:\n  larder cache list --host example.org --limit 20\n  larder cache list --tag article-7\n  larder cache list --after CURSOR      the next page; the cursor is `next` of the last one"
     )]
-    Purge {
-        /// The whole URL as clients ask for it, or a path (begins with /) for every host
+    List {
+        /// Only of this host
+        #[arg(long, value_name = "HOST[:PORT]")]
+        host: Option<String>,
+        /// Only URLs that begin so
+        #[arg(long, value_name = "URL")]
+        prefix: Option<String>,
+        /// Only what has this tag
+        #[arg(long, value_name = "TAG")]
+        tag: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+        /// Only what comes behind this
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+    },
+    /// Show what is known of all that is stored for a URL
+    #[command(after_help = "Example:\n  larder cache show http://example.org/news?page=2")]
+    Show {
+        /// The whole URL, as clients ask for it
         url: String,
-        /// Make it stale instead of removing it
+    },
+    /// Say why a request would be answered as it is
+    #[command(
+        after_help = "Examples:\n  larder cache explain http://example.org/news\n  larder cache explain http://example.org/ -H 'Cookie: a=1' -H 'Accept-Language: de'\n  larder cache explain --fetch http://example.org/news    ask the app, too; nothing is stored\n\nThe first line is the reason. Nothing that is stored is used, forgotten or renewed by asking."
+    )]
+    Explain {
+        /// The whole URL, as clients ask for it
+        url: String,
+        /// A header field of the request, as often as wanted
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
+        /// Its method
+        #[arg(short = 'X', long, default_value = "GET")]
+        method: String,
+        /// Ask the app what it would answer now, and judge that; nothing is stored
         #[arg(long)]
-        soft: bool,
+        fetch: bool,
+        /// All of it as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Forget everything
     Clear,
+}
+
+const PURGES: &str = "\
+Examples:
+  larder cache purge http://example.org/news?page=2   one URL, with all its variants
+  larder cache purge /news                            that path on every host
+  larder cache purge --prefix http://example.org/news/
+  larder cache purge --glob '/img/**/*.png'           * and ? stop at a slash, ** does not
+  larder cache purge --tag article-7                  of Surrogate-Key or Cache-Tag
+  larder cache purge --host example.org               on every port; example.org:8080: on this one
+  larder cache purge --soft --all                     keep it, but ask the app before it is used
+  larder cache purge --dry-run --tag article-7        how many responses would that be?
+
+A purge is in force, and on disk, when the command returns. URLs, prefixes and globs are about the
+whole URL with its query; those that begin with / are about path and query, on every host.";
+
+/// `larder cache purge …`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(false))]
+pub struct Purge {
+    /// The whole URL as clients ask for it, or a path (begins with /) for every host
+    #[arg(group = "what")]
+    pub url: Option<String>,
+    /// All URLs that begin so
+    #[arg(long, group = "what", value_name = "URL")]
+    pub prefix: Option<String>,
+    /// All URLs that look so: *, **, ?, [a-z], {a,b}
+    #[arg(long, group = "what", value_name = "GLOB")]
+    pub glob: Option<String>,
+    /// All that the app has given this tag
+    #[arg(long, group = "what", value_name = "TAG")]
+    pub tag: Option<String>,
+    /// All of this host
+    #[arg(long, group = "what", value_name = "HOST[:PORT]")]
+    pub host: Option<String>,
+    /// Everything
+    #[arg(long, group = "what")]
+    pub all: bool,
+    /// Make it stale instead of removing it: the app is asked whether it has changed
+    #[arg(long)]
+    pub soft: bool,
+    /// Only count what would be hit
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[cfg(test)]
@@ -141,9 +230,12 @@ mod tests {
 
     #[test]
     fn wrong_usage_exits_with_two() {
-        for line in
-            [&["larder", "--lisen", "x"][..], &["larder", "cache"], &["larder", "cache", "purge"]]
-        {
+        for line in [
+            &["larder", "--lisen", "x"][..],
+            &["larder", "cache"],
+            &["larder", "cache", "purge"],
+            &["larder", "cache", "purge", "/a", "--tag", "b"],
+        ] {
             assert_eq!(Cli::try_parse_from(line).unwrap_err().exit_code(), 2, "{line:?}");
         }
     }

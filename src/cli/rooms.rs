@@ -19,9 +19,13 @@ use crate::config::memory::MemoryPlan;
 use crate::config::snapshot::Snapshot;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{Metrics, TierView};
+use crate::proxy::recode::Recodings;
 use crate::proxy::worker::House;
 use crate::semantics::headers::Pseudonym;
 use crate::upstream;
+
+/// Keys of which it is remembered why a request's answer was not stored.
+const REFUSED: usize = 10_000;
 
 /// The rooms of a running Larder.
 #[derive(Clone)]
@@ -58,6 +62,8 @@ pub fn build(
         tiers: Arc::new(tiers),
         flights: Flights::new(windows, metrics.clone()),
         uncacheable: Uncacheable::new(snapshot.cache.max_uncacheable),
+        refused: Uncacheable::new(REFUSED),
+        recodings: Recodings::default(),
         metrics: metrics.clone(),
         log: log.clone(),
         via: via(),

@@ -37,6 +37,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("listen", text(snapshot.listen), Restart),
         ("workers", snapshot.workers.to_string(), Restart),
         ("trusted_proxies", list(&snapshot.trusted_proxies), Live),
+        ("purge_networks", list(&snapshot.purge_networks), Live),
         ("drain_timeout", text(show_duration(snapshot.drain_timeout)), Live),
         ("debug_headers", snapshot.debug_headers.to_string(), Live),
     ];
@@ -55,6 +56,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("cache.keep_stale", text(show_duration(cache.keep_stale)), Live),
         ("cache.client_directives", text(directives(cache.client_directives)), Live),
         ("cache.share_set_cookie", cache.share_set_cookie.to_string(), Live),
+        ("cache.keep_tags", cache.keep_tags.to_string(), Live),
         ("cache.drop_unkeyed", list(&cache.drop_unkeyed), Live),
         ("cache.allow_unkeyed", list(&cache.allow_unkeyed), Live),
         ("cache.targeted", list(&cache.targeted), Live),

@@ -79,6 +79,8 @@ section! {
         workers: Amount,
         /// Peers whose X-Forwarded-* fields are believed. Unix sockets always are. Change: live.
         trusted_proxies: Networks,
+        /// Clients that may use the method PURGE; without any it is refused (405). Change: live.
+        purge_networks: Networks,
         /// How long a graceful end may take. Change: live.
         drain_timeout: Duration,
         /// Show the cache key in Cache-Status. Change: live.
@@ -148,6 +150,8 @@ section! {
         client_directives: ClientDirectives,
         /// Store responses with Set-Cookie for everybody. Change: live.
         share_set_cookie: bool,
+        /// Send Surrogate-Key and Cache-Tag on to clients. Change: live, for what is stored anew.
+        keep_tags: bool,
         /// Request header fields that are dropped, beside those known to be reflected, from requests
         /// whose answer may be stored. Change: live.
         drop_unkeyed: UnkeyedNames,

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub workers: usize,
     /// Peers whose X-Forwarded-* fields count. Unix sockets always do. Change: live.
     pub trusted_proxies: Vec<IpNet>,
+    /// Clients that may use the method PURGE. Change: live.
+    pub purge_networks: Vec<IpNet>,
     /// How long a graceful end may take. Change: live.
     pub drain_timeout: Duration,
     /// Include the key in Cache-Status. Change: live.
@@ -145,6 +147,8 @@ pub struct Cache {
     pub client_directives: ClientDirectives,
     /// Store responses with Set-Cookie for everybody. Live.
     pub share_set_cookie: bool,
+    /// Send Surrogate-Key and Cache-Tag on to clients. Change: live, for what is stored anew.
+    pub keep_tags: bool,
     /// Unkeyed request header fields dropped beside the known ones. Live.
     pub drop_unkeyed: Vec<HeaderName>,
     /// Unkeyed request header fields that are let through. Live.
@@ -169,6 +173,14 @@ pub struct Cache {
     pub window: u64,
     /// How long a follower waits for the head of another's fetch. Live.
     pub max_wait: Duration,
+}
+
+impl Cache {
+    /// How much of a body under way stays at hand for its readers, in bytes: never so little that a
+    /// segment could have left it that is not stored yet.
+    pub fn flight_window(&self) -> u64 {
+        self.window.max(self.segment_size.saturating_mul(2))
+    }
 }
 
 /// `cache.client_directives`.

@@ -69,10 +69,8 @@ pub fn admit(
         route::prepare(rule, target, head)?;
     }
     let mut asked = Asked::of(&head.method, &head.headers, has_body);
-    if asked.has_range && head.method == Method::GET && Ranges::of(&head.headers).is_none() {
-        // Neither understood nor answered; and not the origin's burden (RFC 9110 §14.2).
-        head.headers.remove(RANGE);
-        asked.has_range = false;
+    if asked.has_range {
+        asked.has_range = tidy_range(head);
     }
     let past_cache = rule.and_then(|(view, rule)| route::finish(rule, view, head, &mut asked));
     Ok(Admitted {
@@ -86,6 +84,23 @@ pub fn admit(
         routed,
         past_cache,
     })
+}
+
+/// Makes ranges that overlap one, and drops a Range that is not understood: neither is the origin's
+/// burden (RFC 9110 §14.2). What other methods than reads mean by it is theirs. True: one is left.
+fn tidy_range(head: &mut request::Parts) -> bool {
+    let is_read = [Method::GET, Method::QUERY].contains(&head.method);
+    let fewer = match Ranges::of(&head.headers) {
+        Some(ranges) if ranges.is_single() => return true,
+        Some(ranges) => ranges.coalesced(),
+        None if is_read => None,
+        None => return true,
+    };
+    match fewer {
+        Some(fewer) => drop(head.headers.insert(RANGE, fewer)),
+        None => drop(head.headers.remove(RANGE)),
+    }
+    head.headers.contains_key(RANGE)
 }
 
 /// Where a request goes, and as what the client addressed it.

@@ -90,6 +90,17 @@ impl Ask {
         self.authority.as_deref().or_else(host).unwrap_or_default()
     }
 
+    /// The cache is asked for it. If-Match and If-Unmodified-Since are the origin's to judge (RFC
+    /// 9111 §4.3.2).
+    pub fn is_for_the_cache(&self) -> bool {
+        let asked = &self.asked;
+        asked.is_read()
+            && !asked.has_body
+            && !asked.has_if_match
+            && self.upgrade.is_none()
+            && self.past_cache.is_none()
+    }
+
     /// Scheme and authority that the client used.
     pub fn client(&self) -> ClientView<'_> {
         let authority = self.said_authority.as_deref().unwrap_or_else(|| self.authority());

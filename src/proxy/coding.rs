@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cache::entry::{Entry, StoredBody};
-use crate::cache::tiers::Found;
+use crate::cache::entry::{Entry, EntryId, StoredBody};
+use crate::cache::tiers::{Found, Tiers, ToDisk};
 use crate::proxy::ask::Ask;
 use crate::proxy::compress::encode_whole;
 use crate::proxy::worker::Worker;
 use crate::semantics::coding::Coding;
 
 /// The coding that this client would get, where `entry` may be coded and is worth it, but has no
-/// body in it. Bodies in segments are coded only while they come in: later it would take reading
-/// all of them at once.
+/// body in it. One in segments is [`recode`](super::recode)'s to make.
 pub fn missing(ask: &Ask, entry: &Entry) -> Option<Coding> {
     let worth_it = entry.compressible
-        && matches!(entry.identity, StoredBody::Inline(_))
+        && entry.identity.is_whole()
         && entry.identity.len() >= ask.view.snapshot.compression.min_size;
     let coding = worth_it.then(|| ask.coding(|_| true))??;
     entry.body_in(coding).is_none().then_some(coding)
@@ -40,18 +39,27 @@ pub async fn add(
     let coded = tokio::task::spawn_blocking(move || encode_whole(&body, coding, &levels)).await;
     let Ok(Ok(coded)) = coded else { return entry.clone() };
     worker.house.metrics.cache.compressed.inc();
-    // A newer response may have been stored meanwhile: it must not be replaced by this one. The
-    // same with another coding or a new life may be.
     let key = found.variant.clone().unwrap_or_else(|| Bytes::copy_from_slice(primary));
     let tiers = worker.house.tiers.clone();
-    let Some(latest) = tiers.held(&key).filter(|latest| latest.id == entry.id) else {
-        return entry.clone();
-    };
-    match tiers.admit(key, latest.with_coded(coding, StoredBody::Inline(coded))) {
-        Ok((entry, to_disk)) => {
+    match put(&tiers, key, &entry.id, coding, StoredBody::Inline(coded)) {
+        Some((entry, to_disk)) => {
             tokio::spawn(async move { tiers.write_behind([to_disk]).await });
             entry
         }
-        Err(entry) => entry,
+        None => entry.clone(),
     }
+}
+
+/// Puts `body` in `coding` to the response `id` at `key`. A newer one may have been stored
+/// meanwhile: it must not be replaced by this one. The same with another coding or a new life may
+/// be.
+pub(super) fn put(
+    tiers: &Tiers,
+    key: Bytes,
+    id: &EntryId,
+    coding: Coding,
+    body: StoredBody,
+) -> Option<(Arc<Entry>, ToDisk)> {
+    let latest = tiers.held(&key).filter(|latest| latest.id == *id)?;
+    tiers.admit(key, latest.with_coded(coding, body)).ok()
 }

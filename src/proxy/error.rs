@@ -28,6 +28,9 @@ pub enum ProxyError {
     /// The request's body is larger than `limits.body_size`.
     #[error("the request body is larger than this proxy takes")]
     TooLarge,
+    /// A purge was taken in, but may not last (PURGE).
+    #[error("the purge could not be recorded")]
+    NotPurged,
     /// `only-if-cached`, and it is not (RFC 9111 §5.2.1.7).
     #[error("not in the cache")]
     NotCached,
@@ -91,6 +94,7 @@ impl ProxyError {
             Self::Loop => 508,
             Self::Method => 405,
             Self::TooLarge => 413,
+            Self::NotPurged => 500,
             Self::NotCached => 504,
         };
         StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -109,6 +113,7 @@ impl ProxyError {
             Self::Loop => "loop",
             Self::Method => "method",
             Self::TooLarge => "body-too-large",
+            Self::NotPurged => "not-purged",
             Self::NotCached => "only-if-cached",
             Self::Upstream { proxy_error, .. } => proxy_error,
         }
@@ -149,6 +154,7 @@ impl ProxyError {
         let error = match self {
             Self::BadRequest { .. } | Self::Method | Self::TooLarge => "http_request_error",
             Self::Loop => "proxy_loop_detected",
+            Self::NotPurged => "proxy_internal_error",
             Self::Upstream { proxy_error, .. } => proxy_error,
             // The client asked for this answer: nothing went wrong.
             Self::NotCached => return format!("larder; details=\"{self}\""),

@@ -23,9 +23,8 @@ use crate::proxy::{forward, parts};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::reuse::{self, Failure, Reuse};
-use crate::semantics::storable::NoStore;
 use crate::semantics::stored::Stored;
-use crate::semantics::{guard, headers, key, storable, vary, withheld};
+use crate::semantics::vary;
 
 /// Followers whose request the answer does not fit fly again; past this many times, alone.
 const MAX_LEGS: usize = 3;
@@ -52,15 +51,15 @@ async fn lead_or_follow(
     mut wanted: Wanted,
 ) -> Result<Answer, ProxyError> {
     if wanted.goal(ask) == Goal::Pass {
-        // An answer without the body, or with several parts of it, fills nothing.
-        let private = forward::pass(worker, ask, forward::read(ask).1, None, "partial").await?;
+        // An answer without the body fills nothing.
+        let private = forward::pass(worker, ask, forward::read(ask).1, None, "head").await?;
         let decision = wanted.decision(Outcome::Miss);
         return Ok(respond::from_origin(ask, private, decision));
     }
     let house = &worker.house;
     let max_wait = ask.view.snapshot.cache.max_wait;
     let mut known = house.uncacheable.get(primary, clock::now());
-    let mut failed_before = false;
+    let (mut failed_before, mut outdated) = (false, false);
     for leg in 0..=MAX_LEGS {
         let goal = wanted.goal(ask);
         let alone = leg == MAX_LEGS || known.is_some() || is_for_one(ask, &wanted);
@@ -70,16 +69,19 @@ async fn lead_or_follow(
         {
             return Ok(answer);
         }
+        let name = wanted.flight_key(ask, primary, goal);
         let joined = if alone {
             let (fill, flight) = house.flights.solo();
             Joined::Leader(fill, flight)
         } else {
-            house.flights.join(&wanted.flight_key(ask, primary, goal))
+            house.flights.join(&name)
         };
         let (flight, mut private, collapsed) = match joined {
             Joined::Leader(fill, flight) => {
-                // Of those who failed together another may have been faster.
-                if failed_before && let Some(answer) = fetched_meanwhile(worker, ask, primary) {
+                // Of those who ask again together another may have been faster.
+                if (failed_before || outdated)
+                    && let Some(answer) = fetched_meanwhile(worker, ask, primary)
+                {
                     return Ok(answer);
                 }
                 let relay = Relay::open(worker, ask).await;
@@ -107,6 +109,11 @@ async fn lead_or_follow(
                     Ok(Used::Answer(answer)) => return Ok(*answer),
                     Ok(Used::OtherVariant(names, generation)) => {
                         wanted.selected_by(names, generation);
+                    }
+                    // The purge may be older than this request: it gets nothing from before it.
+                    Ok(Used::Outdated) => {
+                        house.flights.outdated(&name, &flight);
+                        outdated = true;
                     }
                     Ok(Used::AskAgain) => match receive(private.take()).await {
                         Some(private) => return Ok(passed(ask, private, &wanted)),
@@ -151,7 +158,7 @@ async fn from_the_whole(
     let near = match parts::asked_for(ask, &filling.stored, filling.len?) {
         RangeAnswer::Part(span) => filling.reaches(span, cache.window),
         RangeAnswer::Whole | RangeAnswer::Unsatisfiable => true,
-        RangeAnswer::Parts(_) => false,
+        RangeAnswer::Parts(spans) => spans.iter().all(|span| filling.reaches(*span, cache.window)),
     };
     if !near || filling.is_broken() {
         return None;
@@ -165,14 +172,14 @@ async fn from_the_whole(
     }
 }
 
-const ABANDONED: ProxyError = ProxyError::Upstream {
+pub(super) const ABANDONED: ProxyError = ProxyError::Upstream {
     status: 502,
     reason: "the fetch was abandoned",
     proxy_error: "proxy_internal_error",
     unreachable: false,
 };
 
-async fn receive(private: Option<oneshot::Receiver<Private>>) -> Option<Private> {
+pub(super) async fn receive(private: Option<oneshot::Receiver<Private>>) -> Option<Private> {
     private?.await.ok()
 }
 
@@ -211,7 +218,7 @@ fn launch(
 }
 
 /// For a request that found nothing stored.
-fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
+pub(super) fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
     Plan {
         worker: worker.clone(),
         view: ask.view.clone(),
@@ -232,61 +239,14 @@ fn plan(worker: &Arc<Worker>, ask: &Ask, primary: &[u8]) -> Plan {
     }
 }
 
-/// Answers a POST, and stores the answer for GET where the origin says that it is what GET would
-/// bring (RFC 9110 §9.3.3). What the POST made void has been invalidated.
-pub async fn answer_post(
-    worker: &Arc<Worker>,
-    ask: &Ask,
-    primary: &[u8],
-    mut answer: Private,
-) -> Result<Answer, ProxyError> {
-    let policy = &ask.view.policy;
-    let at = clock::now();
-    headers::receive(answer.response.headers_mut(), at);
-    let withheld = withheld::take(answer.response.headers_mut(), policy);
-    let judged = storable::storable_post(
-        &ask.asked,
-        answer.response.status().as_u16(),
-        key::url_part(primary),
-        answer.response.headers(),
-        policy,
-        answer.asked_at,
-        at,
-    );
-    let request = &ask.head.headers;
-    let asked = storable::as_get(&ask.asked);
-    let judged = judged.and_then(|stored| {
-        if ask.view.unkeyed.are_in(request) {
-            return Err(NoStore::OddRequest); // a GET's would have been dropped
-        }
-        guard::harmless(&asked, primary, request, &stored, answer.response.headers())?;
-        Ok(stored)
-    });
-    let decision = Decision::forwarded(Outcome::Pass, Fwd::Method);
-    let Ok(stored) = judged else {
-        answer.response.headers_mut().extend(withheld);
-        return Ok(respond::from_origin(ask, answer, decision));
-    };
-    let plan = Plan { asked, ..plan(worker, ask, primary) };
-    let (fill, flight) = worker.house.flights.solo();
-    let (tell, private) = oneshot::channel();
-    tokio::spawn(fill::keep(plan, fill, answer, stored, withheld, tell));
-    if let Head::Shared(shared) = flight.head().await
-        && let Shared::Filling(filling) = &*shared
-    {
-        let answer = respond::from_filling(ask, worker, filling, decision, clock::now());
-        return Ok(with(answer, &filling.withheld, false));
-    }
-    let private = receive(Some(private)).await.ok_or(ABANDONED)?;
-    Ok(respond::from_origin(ask, private, decision))
-}
-
 enum Used {
     Answer(Box<Answer>),
     /// Selected by other values: these are the names, and the list's generation.
     OtherVariant(Box<[HeaderName]>, u64),
     /// Not for this request.
     AskAgain,
+    /// Purged since its fetch began.
+    Outdated,
 }
 
 fn use_shared(
@@ -299,6 +259,17 @@ fn use_shared(
 ) -> Result<Used, ProxyError> {
     let tiers = &worker.house.tiers;
     let now = clock::now();
+    let came = match shared {
+        Shared::Filling(filling) => Some((&*filling.place, &filling.stored, filling.position)),
+        Shared::Validated { entry, .. } => Some((primary, &entry.stored, entry.position)),
+        Shared::OriginError(_) | Shared::Failed(_) => None,
+    };
+    if collapsed
+        && let Some((place, stored, position)) = came
+        && ![place, primary].iter().all(|key| tiers.is_current(key, stored, position))
+    {
+        return Ok(Used::Outdated);
+    }
     let answer = match shared {
         Shared::Filling(filling) => {
             // One flight validates what lies under an alias for all its URLs: is it theirs still?
@@ -367,7 +338,7 @@ fn is_shared(ask: &Ask, stored: &Stored) -> bool {
 }
 
 /// The fields that are for the leader alone.
-fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
+pub(super) fn with(mut answer: Answer, withheld: &HeaderMap, collapsed: bool) -> Answer {
     if !collapsed {
         for (name, value) in withheld {
             answer.response.headers_mut().append(name.clone(), value.clone());

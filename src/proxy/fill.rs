@@ -11,12 +11,13 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
-use crate::cache::entry::{Entry, EntryId, Fields};
+use crate::cache::entry::Entry;
 use crate::cache::flight::{Fill, Head};
 use crate::cache::tiers::Found;
 use crate::clock;
 use crate::proxy::error::ProxyError;
 pub use crate::proxy::filling::{Filling, Private, Shared, Varies};
+pub(super) use crate::proxy::filling::{copied, entry_id, random};
 use crate::proxy::inflow::{self, Part};
 use crate::proxy::partial::{self, Verdict};
 use crate::proxy::refill::Refill;
@@ -178,6 +179,10 @@ fn part<'a>(plan: &Plan, base: Option<&'a Found>, mut arrived: Arrived) -> Came<
     match judged {
         Ok(stored) => {
             plan.worker.house.uncacheable.remove(&plan.primary);
+            let stored = match base {
+                Some(base) => stored.tagged_as(&base.entry.stored, &fields),
+                None => stored,
+            };
             let (span, complete) = (range.span, range.complete);
             let part = Part { stored, fields, withheld, span, complete, base };
             Came::Part(arrived, Box::new(part))
@@ -185,10 +190,7 @@ fn part<'a>(plan: &Plan, base: Option<&'a Found>, mut arrived: Arrived) -> Came<
         Err(_) if base.is_some() => Came::Foreign,
         Err(reason) => {
             arrived.response.headers_mut().extend(withheld);
-            if reason.of_response {
-                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
-                plan.worker.house.uncacheable.insert(&plan.primary, reason.word, until);
-            }
+            remember(plan, &reason, arrived.at);
             Came::Private(arrived.private(reason.word))
         }
     }
@@ -251,7 +253,7 @@ async fn validated(plan: &Plan, fill: &Fill<Shared>, arrived: &Arrived, stale: &
     let (tiers, policy) = (&plan.worker.house.tiers, &plan.view.policy);
     let key = stale.variant.clone().unwrap_or_else(|| plan.primary.clone());
     let refreshed = refreshed(plan, arrived, entry, &key, &held, &merged);
-    let fields = Fields::copied(&merged);
+    let fields = copied(policy, merged.clone());
     let stored = match refreshed {
         Ok(stored) => stored,
         Err(why) => {
@@ -318,19 +320,18 @@ async fn answered(
     match keepable(plan, &arrived) {
         Ok(stored) => {
             house.uncacheable.remove(&plan.primary);
+            house.refused.remove(&plan.primary);
             inflow::whole(plan, fill, arrived, stored, withheld).await;
         }
         Err(reason) => {
             arrived.response.headers_mut().extend(withheld);
-            if reason.of_response {
-                let until = arrived.at + plan.view.snapshot.cache.uncacheable_ttl;
-                house.uncacheable.insert(&plan.primary, reason.word, until);
-                if let Some(stale) = &plan.stale
-                    && arrived.response.status().is_success()
-                {
-                    // The origin has replaced it by something that may not be kept.
-                    house.tiers.withdraw(stale.variant.as_ref().unwrap_or(&plan.primary));
-                }
+            remember(plan, &reason, arrived.at);
+            if reason.of_response
+                && let Some(held) = plan.stale.as_ref().or(plan.base.as_ref())
+                && arrived.response.status().is_success()
+            {
+                // The origin has replaced it by something that may not be kept.
+                house.tiers.withdraw(held.variant.as_ref().unwrap_or(&plan.primary));
             }
             let _ = private.send(arrived.private(reason.word));
             fill.tell(Head::Released(reason.word));
@@ -343,6 +344,26 @@ struct NotKept {
     word: &'static str,
     /// The next request would not be kept either.
     of_response: bool,
+}
+
+/// Remembers why there is nothing stored, as long as that is thought to hold.
+fn remember(plan: &Plan, reason: &NotKept, at: Timestamp) {
+    let house = &plan.worker.house;
+    let until = at + plan.view.snapshot.cache.uncacheable_ttl;
+    let table = if reason.of_response { &house.uncacheable } else { &house.refused };
+    table.insert(&plan.primary, reason.word, until);
+}
+
+/// Whether this answer would be stored, and what would be remembered of it; or why not.
+pub(super) fn would_keep(
+    plan: &Plan,
+    mut response: Response<ResponseBody>,
+    asked_at: Timestamp,
+    at: Timestamp,
+) -> Result<Stored, &'static str> {
+    let _ = withheld::take(response.headers_mut(), &plan.view.policy);
+    let arrived = Arrived { response, asked_at, at, origin_ns: 0, position: 0 };
+    keepable(plan, &arrived).map_err(|reason| reason.word)
 }
 
 fn keepable(plan: &Plan, arrived: &Arrived) -> Result<Stored, NotKept> {
@@ -390,17 +411,4 @@ impl Arrived {
         let Self { response, asked_at, origin_ns, .. } = self;
         Private { response, asked_at, origin_ns, reason }
     }
-}
-
-pub(super) fn random() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
-}
-
-pub(super) fn entry_id() -> EntryId {
-    let (a, b) = (random().to_le_bytes(), random().to_le_bytes());
-    let mut id = [0; 16];
-    for (place, byte) in id.iter_mut().zip(a.into_iter().chain(b)) {
-        *place = byte;
-    }
-    id
 }

@@ -9,10 +9,13 @@ use http::{HeaderMap, HeaderName, Response};
 use crate::cache::entry::{Entry, EntryId, Fields};
 use crate::cache::flight::stream::{End, Stream};
 use crate::cache::tiers::Selected;
+use crate::clock;
 use crate::proxy::error::ProxyError;
 use crate::semantics::coding::Coding;
+use crate::semantics::policy::Policy;
 use crate::semantics::spans::Span;
 use crate::semantics::stored::Stored;
+use crate::semantics::tags;
 use crate::semantics::time::Timestamp;
 use crate::upstream::ResponseBody;
 
@@ -64,6 +67,8 @@ pub struct Filling {
     pub varies: Option<Varies>,
     /// What the origin took to its head, in nanoseconds.
     pub origin_ns: u64,
+    /// Where the purge log stood when the fetch began.
+    pub position: u64,
 }
 
 /// A part of a body that is coming in.
@@ -161,4 +166,25 @@ impl Drop for EndBroken<'_> {
     fn drop(&mut self) {
         self.0.end(&End::Broken);
     }
+}
+
+/// Header fields as they are kept, and sent.
+pub(super) fn copied(policy: &Policy, mut fields: HeaderMap) -> Fields {
+    if !policy.keep_tags {
+        tags::strip(&mut fields);
+    }
+    Fields::copied(&fields)
+}
+
+pub(super) fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| clock::monotonic_ns())
+}
+
+pub(super) fn entry_id() -> EntryId {
+    let (a, b) = (random().to_le_bytes(), random().to_le_bytes());
+    let mut id = [0; 16];
+    for (place, byte) in id.iter_mut().zip(a.into_iter().chain(b)) {
+        *place = byte;
+    }
+    id
 }

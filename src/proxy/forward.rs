@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, EXPECT, HOST, MAX_FORWARDS, RANGE};
+use http::header::{ACCEPT_ENCODING, EXPECT, HOST, MAX_FORWARDS};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -24,7 +24,6 @@ use crate::proxy::route;
 use crate::proxy::worker::Worker;
 use crate::semantics::coding::Accepted;
 use crate::semantics::headers::Pseudonym;
-use crate::semantics::range::Ranges;
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::{headers, unkeyed, validation};
 use crate::upstream::{BoxError, RequestBody, UpstreamError};
@@ -34,15 +33,6 @@ use crate::upstream::{BoxError, RequestBody, UpstreamError};
 pub fn fields(ask: &Ask, via: &Pseudonym) -> HeaderMap {
     let mut fields = ask.head.headers.clone(); // hop-by-hop fields have gone at the door
     unkeyed::drop_twins(&mut fields);
-    if ask.asked.has_range
-        && let Some(ranges) = Ranges::of(&fields).filter(|ranges| !ranges.is_single())
-    {
-        // Before they cost anybody anything.
-        match ranges.coalesced() {
-            Some(fewer) => fields.insert(RANGE, fewer),
-            None => fields.remove(RANGE),
-        };
-    }
     fields.remove(EXPECT); // other expectations are nobody's to meet
     if ask.expects.is_some() {
         fields.insert(EXPECT, HeaderValue::from_static("100-continue"));

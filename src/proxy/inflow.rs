@@ -7,13 +7,13 @@ use http::header::VARY;
 use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 
-use crate::cache::entry::{Entry, Fields, StoredBody};
+use crate::cache::entry::{Entry, StoredBody};
 use crate::cache::flight::stream::End;
 use crate::cache::flight::{Fill, Head};
 use crate::cache::pieces::{Piece, Place};
 use crate::cache::tiers::{Found, ToDisk};
 use crate::clock;
-use crate::proxy::fill::{Arrived, Filling, Plan, Shared, Varies, entry_id, random};
+use crate::proxy::fill::{Arrived, Filling, Plan, Shared, Varies, copied, entry_id, random};
 use crate::proxy::filling::{Coded, EndBroken, Gap};
 use crate::proxy::partial;
 use crate::proxy::pump::Pump;
@@ -33,6 +33,8 @@ struct Shape {
     base: Option<Arc<Entry>>,
     /// All that is answered with.
     part: Option<Span>,
+    /// Where the purge log stood when the fetch began.
+    position: u64,
 }
 
 /// A part of a body that came, and how it is to be stored.
@@ -58,7 +60,8 @@ pub(super) async fn whole(
 ) {
     let (head, body) = arrived.response.into_parts();
     let len = body.size_hint().exact();
-    let shape = Shape { len, gaps: vec![(0, len)], base: None, part: None };
+    let position = arrived.position;
+    let shape = Shape { len, gaps: vec![(0, len)], base: None, part: None, position };
     let filling = open(plan, &fill, head.headers, stored, withheld, arrived.origin_ns, shape);
     let shared = Arc::new(Shared::Filling(Box::new(filling)));
     fill.tell(Head::Shared(shared.clone()));
@@ -93,7 +96,8 @@ async fn keep_whole(
     plan.admit(filling, entry).await
 }
 
-fn body_at(place: Place) -> StoredBody {
+/// The body that lies there.
+pub(super) fn body_at(place: Place) -> StoredBody {
     match place {
         Place::Inline(bytes) => StoredBody::Inline(bytes),
         Place::Segments(segments) => StoredBody::segmented(segments),
@@ -116,6 +120,7 @@ pub(super) async fn parts(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived,
             Some(_) => plan.part,
             None => Some(span),
         },
+        position: arrived.position,
     };
     let filling = open(plan, &fill, fields, stored, withheld, arrived.origin_ns, shape);
     let shared = Arc::new(Shared::Filling(Box::new(filling)));
@@ -130,8 +135,11 @@ pub(super) async fn parts(plan: &Plan, mut fill: Fill<Shared>, arrived: Arrived,
             None => more(plan, span).await,
         };
         let Some(next) = next else {
+            // The origin has something else, of which nothing may come behind what was sent.
             end = End::Broken;
-            plan.worker.house.tiers.lost_part(&filling.id); // the origin has something else
+            plan.worker.house.tiers.lost_part(&filling.id);
+            partial::discard(&plan.worker.house.tiers, &kept);
+            kept.clear();
             break;
         };
         let mut pump = Pump::new(plan, filling, gap);
@@ -171,12 +179,12 @@ fn open(
     if guard::reflects_origin(&plan.request_fields, &fields) {
         fields.append(VARY, HeaderValue::from_static("Origin"));
     }
-    let Shape { len, gaps, base, part } = shape;
+    let Shape { len, gaps, base, part, position } = shape;
     let compressible = stored.status == 200 && encoding::compressible(&fields);
     let whole = base.is_none() && part.is_none();
     let worth_it =
         whole && compressible && len.is_none_or(|len| len >= snapshot.compression.min_size);
-    let window = snapshot.cache.window.max(snapshot.cache.segment_size.saturating_mul(2));
+    let window = snapshot.cache.flight_window();
     let place = match Variance::of(&fields).filter(|_| plan.by_query) {
         Some(variance) => tiers.searches.place(&plan.primary, variance, random()),
         None => plan.primary.clone(),
@@ -203,9 +211,10 @@ fn open(
         }),
         id,
         varies: varies(plan, &fields, compressible),
-        fields: Fields::copied(&fields),
+        fields: copied(&plan.view.policy, fields),
         stored,
         origin_ns,
+        position,
     }
 }
 

@@ -11,9 +11,12 @@
 //! - [`respond`]: from what was found or fetched to the answer; [`body`] gives its bytes. `parts`
 //!   says which and where from: a [`segments`] reader, a [`flight_reader`], an [`assembly`] of
 //!   both; [`refill`]: what was lost, from the origin again.
-//! - [`compress`], [`coding`] and [`decode`] put codings on and off.
+//! - [`compress`], [`coding`] and [`decode`] put codings on and off; [`recode`]: on a large stored
+//!   body.
 //! - [`forward`]: the request as the origin gets it; [`interim`]: what the origin says before its
-//!   answer; [`query`]: reads with content; [`upgrade`]: tunnels.
+//!   answer; [`query`]: reads with content; [`upgrade`]: tunnels;
+//!   [`purge`]: the method PURGE; [`post`]: answers to POST.
+//! - [`explain`]: the same way without walking it.
 //! - [`error`]: what Larder answers itself; [`conn`]: what it shares with the server of one
 //!   connection.
 
@@ -26,6 +29,7 @@ pub mod compress;
 pub mod conn;
 pub mod decode;
 pub mod error;
+pub mod explain;
 pub mod fetch;
 pub mod fill;
 pub mod filling;
@@ -35,8 +39,11 @@ mod inflow;
 pub mod interim;
 mod partial;
 mod parts;
+pub mod post;
 mod pump;
+pub mod purge;
 pub mod query;
+pub mod recode;
 pub mod refill;
 pub mod reply;
 mod represent;

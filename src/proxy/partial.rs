@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE};
 use http::{HeaderMap, Response};
 use http_body::Body as _;
 
-use crate::cache::entry::{Entry, StoredBody};
+use crate::cache::entry::{Entry, Fields, StoredBody};
 use crate::cache::pieces::{Piece, Pieces, Place, Segments};
 use crate::cache::tiers::{Found, Lookup, Tiers, ToDisk};
 use crate::proxy::fill::{Filling, Plan, entry_id};
@@ -14,7 +14,7 @@ use crate::semantics::content_range::ContentRange;
 use crate::semantics::range::Strong;
 use crate::semantics::spans::Span;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{date, guard, key, validation};
+use crate::semantics::{date, encoding, guard, key, validation, vary};
 use crate::upstream::ResponseBody;
 
 /// What a 206 is.
@@ -38,6 +38,8 @@ pub(super) fn judge(response: &Response<ResponseBody>, base: Option<(&Found, Spa
     let same = Strong::of_fields(response.headers())
         .is_some_and(|strong| Some(strong) == Strong::of(&entry.stored));
     let whole = ContentRange { span: expected, complete: entry.identity.len() };
+    let coding = response.headers().get(CONTENT_ENCODING); // needs not be told again
+    let same = same && (coding.is_none() || coding == entry.fields.get(&CONTENT_ENCODING));
     if same && range == whole { Verdict::Part(range) } else { Verdict::Foreign }
 }
 
@@ -48,15 +50,16 @@ pub(super) fn fields_of_whole(
     update: &HeaderMap,
     now: Timestamp,
 ) -> HeaderMap {
+    let mut update = update.clone();
+    encoding::drop_digests_of_content(&mut update);
     let Some(base) = base else {
-        let mut fields = update.clone();
-        fields.remove(CONTENT_RANGE);
-        fields.remove(CONTENT_LENGTH);
-        return fields;
+        update.remove(CONTENT_RANGE);
+        update.remove(CONTENT_LENGTH);
+        return update;
     };
     let held = base.entry.fields.to_map();
-    let mut merged = validation::merge_304(&held, update);
-    guard::keep_allowed_origin(&plan.request_fields, &held, update, &mut merged);
+    let mut merged = validation::merge_304(&held, &update);
+    guard::keep_allowed_origin(&plan.request_fields, &held, &update, &mut merged);
     if !merged.contains_key(DATE) {
         merged.insert(DATE, date::format(now)); // the stored one told an older time
     }
@@ -77,7 +80,7 @@ pub(super) async fn store(
         Lookup::Found(found) => Some(found),
         Lookup::Missing { .. } => None,
     };
-    let held = current.as_ref().filter(|found| is_same(found, filling, len));
+    let held = current.as_ref().filter(|found| is_same(plan, found, filling, len));
     let older = current
         .as_ref()
         .is_some_and(|found| found.entry.stored.response_time > filling.stored.response_time);
@@ -89,11 +92,31 @@ pub(super) async fn store(
     let none = || Pieces::none(len);
     let before = held.map_or_else(none, |found| found.entry.identity.pieces().into_owned());
     let mut pieces = new.iter().fold(before.clone(), |all, piece| all.with(piece.clone(), limit));
-    if !spill(tiers, &mut pieces, limit).await {
-        discard(tiers, &new);
-        return None;
-    }
-    forget_unused(tiers, before.segments().chain(segments(&new)), &pieces);
+    let stored =
+        if spill(tiers, &mut pieces, limit).await && is_still(plan, filling, current.as_ref()) {
+            admit(plan, filling, held, pieces.clone(), position).await
+        } else {
+            None
+        };
+    let used = if stored.is_some() { &pieces } else { &before };
+    forget_unused(tiers, before.segments().chain(segments(&new)).chain(pieces.segments()), used);
+    stored
+}
+
+/// Nothing else has taken the place of what was looked up, while the disk was waited for.
+fn is_still(plan: &Plan, filling: &Filling, current: Option<&Found>) -> bool {
+    let key = current.and_then(|found| found.variant.as_ref()).unwrap_or(&filling.place);
+    let now = plan.worker.house.tiers.held(key);
+    now.is_none_or(|now| current.is_some_and(|then| Arc::ptr_eq(&now, &then.entry)))
+}
+
+async fn admit(
+    plan: &Plan,
+    filling: &Filling,
+    held: Option<&Found>,
+    pieces: Pieces,
+    position: u64,
+) -> Option<Vec<ToDisk>> {
     let (stored, fields) = (filling.stored.clone(), filling.fields.clone());
     let Some(found) = held else {
         let entry = Entry::new(stored, fields, StoredBody::of(pieces), position);
@@ -102,16 +125,20 @@ pub(super) async fn store(
     let mut entry = found.entry.refreshed(stored, fields, position);
     entry.identity = StoredBody::of(pieces);
     let key = found.variant.clone().unwrap_or_else(|| filling.place.clone());
-    tiers.admit(key, entry).ok().map(|(_, to_disk)| vec![to_disk])
+    plan.worker.house.tiers.admit(key, entry).ok().map(|(_, to_disk)| vec![to_disk])
 }
 
-/// Of one representation, so that parts of both may be combined.
-fn is_same(found: &Found, filling: &Filling, len: u64) -> bool {
+/// Of one representation, so that parts of both may be combined, and selected by the same.
+fn is_same(plan: &Plan, found: &Found, filling: &Filling, len: u64) -> bool {
     let entry = &found.entry;
+    let selects_by =
+        |fields: &Fields| vary::parse(&fields.to_map(), plan.negotiates(filling.compressible));
     entry.stored.status == filling.stored.status
         && entry.identity.len() == len
         && Strong::of(&filling.stored)
             .is_some_and(|strong| Some(strong) == Strong::of(&entry.stored))
+        && entry.fields.get(&CONTENT_ENCODING) == filling.fields.get(&CONTENT_ENCODING)
+        && selects_by(&entry.fields) == selects_by(&filling.fields)
 }
 
 /// Moves inline bytes into segments of their own where they have become too many to be read and

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::cache::entry::{Entry, EntryId, StoredBody};
@@ -20,11 +20,11 @@ use crate::proxy::refill::Refill;
 use crate::proxy::segments::{Extent, SegmentReader};
 use crate::proxy::worker::Worker;
 use crate::semantics::content_range::ContentRange;
-use crate::semantics::digits;
 use crate::semantics::range::{self, RangeAnswer};
-use crate::semantics::spans::Span;
+use crate::semantics::spans::{self, Span};
 use crate::semantics::stored::Stored;
 use crate::semantics::validation::{self, Precondition};
+use crate::semantics::{digits, encoding};
 
 /// What `ask` wants of a stored response of `len` bytes, as the origin sent it.
 pub(super) fn asked_for(ask: &Ask, stored: &Stored, len: u64) -> RangeAnswer {
@@ -34,18 +34,25 @@ pub(super) fn asked_for(ask: &Ask, stored: &Stored, len: u64) -> RangeAnswer {
     range::resolve(&ask.head.headers, stored, len)
 }
 
+/// What `ask` wants of `entry`: never a part, where its coding is taken off on the way.
+pub(super) fn wanted_of(ask: &Ask, entry: &Entry) -> RangeAnswer {
+    if entry.decodes.is_some_and(|coding| ask.must_decode(coding)) {
+        return RangeAnswer::Whole;
+    }
+    asked_for(ask, &entry.stored, entry.identity.len())
+}
+
 /// What is missing of `entry` to answer `ask`; nothing, where it takes no body of it.
 pub(super) fn lacking(ask: &Ask, entry: &Entry) -> Vec<Span> {
     let StoredBody::Pieces(pieces) = &entry.identity else { return Vec::new() };
     if pieces.is_whole() || ask.asked.is_head() || answers_condition(ask, &entry.stored) {
         return Vec::new();
     }
-    let decoded = entry.decodes.is_some_and(|coding| ask.must_decode(coding));
-    let wanted = match asked_for(ask, &entry.stored, pieces.len()) {
-        RangeAnswer::Part(span) if !decoded => vec![span],
-        RangeAnswer::Parts(spans) if !decoded => spans,
+    let wanted = match wanted_of(ask, entry) {
+        RangeAnswer::Part(span) => vec![span],
+        RangeAnswer::Parts(spans) => spans,
         RangeAnswer::Unsatisfiable => Vec::new(),
-        _ => Span::new(0, pieces.len()).into_iter().collect(),
+        RangeAnswer::Whole => Span::new(0, pieces.len()).into_iter().collect(),
     };
     let mut gaps: Vec<Span> = wanted.into_iter().flat_map(|span| pieces.gaps(span)).collect();
     gaps.sort_by_key(|gap| gap.from());
@@ -72,8 +79,7 @@ pub(super) struct Cut {
 impl Cut {
     /// Makes `response`, the head of a 200 of `len` bytes, that of the 206 with this part.
     pub(super) fn one(response: &mut Response<Source>, span: Span, len: u64) -> Self {
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let fields = response.headers_mut();
+        let fields = partial_content(response);
         if let Some(value) = (ContentRange { span, complete: len }).value() {
             fields.insert(CONTENT_RANGE, value);
         }
@@ -83,8 +89,7 @@ impl Cut {
 
     /// The same for several parts.
     pub(super) fn several(response: &mut Response<Source>, spans: Vec<Span>, len: u64) -> Self {
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let fields = response.headers_mut();
+        let fields = partial_content(response);
         let boundary = boundary();
         let kind = fields.get(CONTENT_TYPE).cloned();
         let heads = spans.iter().enumerate().map(|(number, span)| {
@@ -140,12 +145,22 @@ impl Cut {
     }
 }
 
+/// Makes `response` a 206, whose content is not the one that a digest was made of.
+fn partial_content(response: &mut Response<Source>) -> &mut HeaderMap {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let fields = response.headers_mut();
+    encoding::drop_digests_of_content(fields);
+    fields
+}
+
 /// Makes `response` the 416 for a representation of `len` bytes.
 pub(super) fn unsatisfiable(response: &mut Response<Source>, len: u64) {
     *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
     let fields: &mut HeaderMap = response.headers_mut();
-    fields.remove(CONTENT_TYPE);
-    fields.remove(CONTENT_LENGTH);
+    encoding::drop_digests_of_content(fields);
+    for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+        fields.remove(name);
+    }
     if let Ok(value) = HeaderValue::try_from(format!("bytes */{len}")) {
         fields.insert(CONTENT_RANGE, value);
     }
@@ -220,15 +235,11 @@ impl<'a> Shelf<'a> {
         Chunk::Segments(Box::new(SegmentReader::new(tiers.clone(), extent, refill)))
     }
 
-    /// Adds what is held, or on its way, of `span`.
+    /// Adds what is held, or on its way, of `span`. What is both comes from the origin: many gaps
+    /// are asked for as one, with what is held between them.
     pub(super) fn coming(&self, filling: &Filling, span: Span, chunks: &mut VecDeque<Chunk>) {
         let mut parts: Vec<(u64, Chunk)> = Vec::new();
-        if let Some(base) = &filling.base {
-            let pieces = base.identity.pieces();
-            let held =
-                pieces.within(span).map(|piece| (piece.span.from(), self.chunk(piece, true)));
-            parts.extend(held);
-        }
+        let mut asked = Vec::with_capacity(filling.gaps.len());
         for gap in &filling.gaps {
             let to = gap.to.or(filling.len).unwrap_or(u64::MAX);
             if let Some(wanted) = Span::new(gap.from, to).and_then(|gap| gap.intersection(span)) {
@@ -236,7 +247,13 @@ impl<'a> Shelf<'a> {
                 let kept = self.kept(gap.id, gap.to.map(|to| to - gap.from));
                 let reader = FlightReader::new(reader, gap.from, Some(wanted.len()), kept).only();
                 parts.push((wanted.from(), Chunk::Flight(Box::new(reader))));
+                asked.push(wanted);
             }
+        }
+        if let Some(base) = &filling.base {
+            let pieces = base.identity.pieces();
+            let held = spans::gaps(asked, span).into_iter().flat_map(|rest| pieces.within(rest));
+            parts.extend(held.map(|piece| (piece.span.from(), self.chunk(piece, true))));
         }
         parts.sort_by_key(|(from, _)| *from);
         chunks.extend(parts.into_iter().map(|(_, chunk)| chunk));

@@ -7,7 +7,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 
-use crate::cache::entry::{Entry, StoredBody};
+use crate::cache::entry::{Entry, EntryId, StoredBody};
+use crate::cache::flight::stream::StreamReader;
 use crate::proxy::ask::Ask;
 use crate::proxy::assembly::Assembly;
 use crate::proxy::body::Source;
@@ -15,6 +16,7 @@ use crate::proxy::compress::EncodedBody;
 use crate::proxy::fill::{Filling, Private};
 use crate::proxy::flight_reader::{FlightReader, Kept};
 use crate::proxy::parts::{self, Cut, Shelf};
+use crate::proxy::recode::Coming;
 use crate::proxy::represent::{Form, Representation, add_vary};
 use crate::proxy::worker::Worker;
 use crate::semantics::cache_control::ResponseDirectives;
@@ -23,7 +25,7 @@ use crate::semantics::digits::{self, Digits};
 use crate::semantics::range::RangeAnswer;
 use crate::semantics::spans::Span;
 use crate::semantics::time::Timestamp;
-use crate::semantics::{encoding, headers};
+use crate::semantics::{encoding, headers, tags};
 
 /// An answer and how it came about.
 pub struct Answer {
@@ -42,6 +44,18 @@ pub fn from_entry(
     ask: &Ask,
     worker: &Arc<Worker>,
     entry: &Entry,
+    decision: Decision,
+    now: Timestamp,
+) -> Answer {
+    from_entry_or(ask, worker, entry, None, decision, now)
+}
+
+/// The same; `coming` is its body in another coding, which is not stored yet.
+pub fn from_entry_or(
+    ask: &Ask,
+    worker: &Arc<Worker>,
+    entry: &Entry,
+    coming: Option<Coming>,
     mut decision: Decision,
     now: Timestamp,
 ) -> Answer {
@@ -49,10 +63,13 @@ pub fn from_entry(
     let left = entry.stored.remaining(now);
     let stale = decision.outcome == Outcome::Stale;
     decision.ttl = Some(left).filter(|left| !stale || *left < 0);
-    let form = match (&*entry.coded, entry.decodes) {
-        ([], None) => Form::AsSent, // nothing to choose from
-        (_, decodes) => Form::of(ask, decodes, |coding| entry.body_in(coding).is_some()),
+    let form = match (&*entry.coded, entry.decodes, &coming) {
+        ([], None, None) => Form::AsSent, // nothing to choose from
+        (_, decodes, coming) => Form::of(ask, decodes, |coding| {
+            entry.body_in(coding).is_some() || coming.as_ref().is_some_and(|c| c.coding == coding)
+        }),
     };
+    let coming = coming.filter(|coming| form == Form::Coded(coming.coding));
     let body = match form {
         Form::Coded(coding) => entry.body_in(coding).unwrap_or(&entry.identity), // chosen by it
         _ => &entry.identity,
@@ -84,7 +101,8 @@ pub fn from_entry(
             return Answer { response, decision, origin_ns: 0, coding };
         }
         RangeAnswer::Whole => {
-            if response.status() != StatusCode::NO_CONTENT && !matches!(form, Form::Decoded(_)) {
+            let known = coming.is_none() && !matches!(form, Form::Decoded(_));
+            if known && response.status() != StatusCode::NO_CONTENT {
                 let len = Digits::of(len);
                 // Nearly always the stored field says so itself.
                 let stored = entry.fields.get(&CONTENT_LENGTH).filter(|_| form == Form::AsSent);
@@ -93,9 +111,10 @@ pub fn from_entry(
                 }
             }
             if !ask.asked.is_head() {
-                let source = match body {
-                    StoredBody::Inline(bytes) => Source::Full(bytes.clone()),
-                    StoredBody::Pieces(_) => shelf().whole(body, !matches!(form, Form::Coded(_))),
+                let source = match (coming, body) {
+                    (Some(coming), _) => coded_flight(&shelf(), coming.id, coming.reader),
+                    (None, StoredBody::Inline(bytes)) => Source::Full(bytes.clone()),
+                    (None, body) => shelf().whole(body, !matches!(form, Form::Coded(_))),
                 };
                 *response.body_mut() = form.body(ask, source);
             }
@@ -169,8 +188,7 @@ pub fn from_filling(
 /// All of what is coming in, in the coding that Larder makes if that is the form.
 fn whole_filling(shelf: &Shelf<'_>, filling: &Filling, form: Form) -> Source {
     if let (Form::Coded(_), Some(coded)) = (form, &filling.coded) {
-        let kept = Kept { refill: None, ..shelf.kept(coded.id, None) };
-        return Source::Flight(Box::new(FlightReader::new(coded.stream.reader(), 0, None, kept)));
+        return coded_flight(shelf, coded.id, coded.stream.reader());
     }
     if let (None, [only]) = (&filling.base, &*filling.gaps) {
         let kept = shelf.kept(only.id, only.len());
@@ -184,6 +202,12 @@ fn whole_filling(shelf: &Shelf<'_>, filling: &Filling, form: Form) -> Source {
     Source::Assembly(Box::new(Assembly::new(chunks, len)))
 }
 
+/// All of what is coming out of a coder. The origin cannot send it again.
+fn coded_flight(shelf: &Shelf<'_>, id: EntryId, reader: StreamReader) -> Source {
+    let kept = Kept { refill: None, ..shelf.kept(id, None) };
+    Source::Flight(Box::new(FlightReader::new(reader, 0, None, kept)))
+}
+
 /// Answers with what the origin sent to this client alone.
 pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let (head, mut body) = private.response.into_parts();
@@ -193,6 +217,9 @@ pub fn from_origin(ask: &Ask, private: Private, decision: Decision) -> Answer {
     let mut response = Response::new(Source::Empty);
     *response.status_mut() = head.status;
     let mut fields = headers::end_to_end(&head.headers);
+    if !ask.view.policy.keep_tags {
+        tags::strip(&mut fields);
+    }
     let (status, is_head) = (head.status, ask.asked.is_head());
     let has_body =
         !is_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, Version};
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 
+use crate::cache::entry::StoredBody;
 use crate::cache::tiers::{Found, Lookup, Tiers};
 use crate::clock::Moment;
 use crate::proxy::ask::Ask;
@@ -16,10 +17,11 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::fetch::{self, Wanted};
 use crate::proxy::forward::{self, Upload};
 use crate::proxy::query::{self, Content};
+use crate::proxy::recode::Joined;
 use crate::proxy::reply::Reply;
 use crate::proxy::respond::{self, Answer};
 use crate::proxy::worker::Worker;
-use crate::proxy::{admission, coding, parts, route, upgrade};
+use crate::proxy::{admission, coding, parts, post, purge, recode, route, upgrade};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::request::{MaxForwards, max_forwards};
 use crate::semantics::reuse::{self, Reuse};
@@ -104,9 +106,12 @@ impl Walk {
             {
                 return Ok(upgrade::options());
             }
+            None if ask.head.method.as_str() == purge::METHOD => {
+                return purge::purge(self.worker(), ask, &self.key).await;
+            }
             None if ask.upgrade.is_some() => return upgrade::tunnel(self.worker(), ask).await,
             None if ask.head.method == Method::QUERY => return self.query(ask, incoming).await,
-            None if !is_for_the_cache(ask) => return self.pass(ask, incoming).await,
+            None if !ask.is_for_the_cache() => return self.pass(ask, incoming).await,
             None => self.look_up(ask).await,
         };
         Ok(self.follow(ask, judged?).await)
@@ -152,7 +157,7 @@ impl Walk {
 
     /// What memory has for this request, where the cache is asked at all.
     fn peek(&self, ask: &Ask) -> Option<Found> {
-        if !is_for_the_cache(ask) {
+        if !ask.is_for_the_cache() {
             return None;
         }
         self.tiers().peek(&self.key, &ask.head.headers)
@@ -174,14 +179,13 @@ impl Walk {
                 return Ok(Use::Fetch(Box::new(Wanted::missing(fwd, variants))));
             }
         };
-        let stale = |why| Decision::new(Outcome::Stale).because(why);
         let (stored, forced) = (&found.entry.stored, found.entry.last_forced());
-        match reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now) {
-            Reuse::Fresh => Self::enough(ask, found, Decision::new(Outcome::Hit), now),
-            Reuse::StaleAllowed => Self::enough(ask, found, stale("max-stale"), now),
+        let judged = reuse::reuse(stored, &ask.asked, &ask.view.policy, found.stale, forced, now);
+        match judged {
+            Reuse::Fresh | Reuse::StaleAllowed => Self::enough(ask, found, judged.decision(), now),
             Reuse::WhileRevalidate => {
                 fetch::in_background(self.worker(), ask, &self.key, &found);
-                Self::enough(ask, found, stale("stale-while-revalidate"), now)
+                Self::enough(ask, found, judged.decision(), now)
             }
             Reuse::OnlyIfCached504 => Err(ProxyError::NotCached),
             Reuse::Validate(fwd, detail) => {
@@ -221,18 +225,34 @@ impl Walk {
         decision: Decision,
         now: Timestamp,
     ) -> Answer {
+        let mut coming = None;
         if let Some(missing) = coding::missing(ask, &found.entry) {
-            found.entry = coding::add(self.worker(), ask, &self.key, &found, missing).await;
+            if matches!(found.entry.identity, StoredBody::Pieces(_)) {
+                let joined = recode::join(self.worker(), ask, &self.key, &found, missing).await;
+                match joined {
+                    Ok(Joined::Coming(made)) => coming = Some(made),
+                    Ok(Joined::Stored(entry)) => found.entry = entry,
+                    Ok(Joined::AsItIs) => {}
+                    Err(_) => return self.gone(ask, &found).await,
+                }
+            } else {
+                found.entry = coding::add(self.worker(), ask, &self.key, &found, missing).await;
+            }
         }
-        let mut answer = respond::from_entry(ask, self.worker(), &found.entry, decision, now);
+        let worker = self.worker();
+        let mut answer = respond::from_entry_or(ask, worker, &found.entry, coming, decision, now);
         if let Source::Assembly(body) = answer.response.body_mut()
             && body.prime().await.is_err()
         {
-            // Gone before anything was promised: fetched as if it had never been there.
-            self.tiers().remove(found.variant.as_deref().unwrap_or(&self.key));
-            return self.fetch(ask, Wanted::missing(Fwd::UriMiss, None)).await;
+            return self.gone(ask, &found).await;
         }
         answer
+    }
+
+    /// Gone before anything was promised: fetched as if it had never been there.
+    async fn gone(&self, ask: &Ask, found: &Found) -> Answer {
+        self.tiers().remove(found.variant.as_deref().unwrap_or(&self.key));
+        self.fetch(ask, Wanted::missing(Fwd::UriMiss, None)).await
     }
 
     async fn fetch(&self, ask: &Ask, wanted: Wanted) -> Answer {
@@ -271,12 +291,7 @@ impl Walk {
         body: RequestBody,
         too_large: Option<&AtomicBool>,
     ) -> Result<Answer, ProxyError> {
-        let (fwd, reason) = if ask.asked.is_read() {
-            let precondition = || if ask.asked.has_body { "request-body" } else { "precondition" };
-            (Fwd::Bypass, ask.past_cache.unwrap_or_else(precondition))
-        } else {
-            (Fwd::Method, "method")
-        };
+        let (fwd, reason) = past_the_cache(ask);
         let passed = forward::pass(self.worker(), ask, body, too_large, reason).await;
         let private = match passed {
             Ok(private) => private,
@@ -288,7 +303,7 @@ impl Walk {
         // What only POST's route brings is not what GET would.
         let alike = ask.view.rule.as_ref().is_none_or(|rule| rule.matcher.methods.is_empty());
         if ask.head.method == Method::POST && ask.past_cache.is_none() && alike {
-            let answered = fetch::answer_post(self.worker(), ask, &self.key, private).await;
+            let answered = post::answer(self.worker(), ask, &self.key, private).await;
             return Ok(answered.unwrap_or_else(|error| forwarded_in_vain(error, fwd)));
         }
         let mut decision = Decision::forwarded(Outcome::Pass, fwd);
@@ -335,14 +350,14 @@ impl Walk {
     }
 }
 
-/// If-Match and If-Unmodified-Since are the origin's to judge (RFC 9111 §4.3.2).
-fn is_for_the_cache(ask: &Ask) -> bool {
-    let asked = &ask.asked;
-    asked.is_read()
-        && !asked.has_body
-        && !asked.has_if_match
-        && ask.upgrade.is_none()
-        && ask.past_cache.is_none()
+/// Why the cache is not asked for what is no upgrade.
+pub(super) fn past_the_cache(ask: &Ask) -> (Fwd, &'static str) {
+    if ask.asked.is_read() {
+        let precondition = || if ask.asked.has_body { "request-body" } else { "precondition" };
+        (Fwd::Bypass, ask.past_cache.unwrap_or_else(precondition))
+    } else {
+        (Fwd::Method, "method")
+    }
 }
 
 /// Larder's own answer to what it cannot forward.

@@ -16,7 +16,7 @@ use crate::proxy::worker::Worker;
 use crate::proxy::{forward, parts};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::key;
-use crate::semantics::range::{RangeAnswer, Ranges, Strong};
+use crate::semantics::range::{RangeAnswer, Strong};
 use crate::semantics::spans::Span;
 use crate::upstream::RequestBody;
 
@@ -50,9 +50,9 @@ const MAX_GAPS: usize = 4;
 pub(super) enum Goal {
     /// The whole, for all who want any of it.
     Whole,
-    /// The part that this client asked for, for all who ask for exactly the same.
+    /// The part or parts that this client asked for, for all who ask for exactly the same.
     Part,
-    /// For this client alone.
+    /// For this client alone: an answer without the body.
     Pass,
 }
 
@@ -78,7 +78,7 @@ impl Wanted {
     pub fn completed(ask: &Ask, found: Found, gaps: Vec<Span>) -> Self {
         let none = Self { fwd: Fwd::Partial, ..Self::missing(Fwd::Partial, None) };
         let entry = &found.entry;
-        let part = match parts::asked_for(ask, &entry.stored, entry.identity.len()) {
+        let part = match parts::wanted_of(ask, entry) {
             RangeAnswer::Part(span) => Some(span),
             RangeAnswer::Whole => None,
             RangeAnswer::Parts(_) | RangeAnswer::Unsatisfiable => return none,
@@ -130,11 +130,7 @@ impl Wanted {
         match (&self.stale, &self.base) {
             (Some(found), _) if found.entry.identity.is_whole() => Goal::Whole,
             (None, Some(base)) if base.part.is_none() => Goal::Whole, // If-Range does not hold
-            (Some(_), _) | (None, Some(_)) => Goal::Part,
-            (None, None) if Ranges::of(&ask.head.headers).is_some_and(|own| own.is_single()) => {
-                Goal::Part
-            }
-            (None, None) => Goal::Pass,
+            _ => Goal::Part,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::record::Record;
 use crate::proxy::fill::Shared;
+use crate::proxy::recode::Recodings;
 use crate::proxy::route::Rules;
 use crate::semantics::headers::Pseudonym;
 use crate::semantics::policy::{ClientDirectives, Policy};
@@ -33,6 +34,10 @@ pub struct House {
     pub flights: Flights<Shared>,
     /// What turned out not to be worth waiting for each other (hit-for-miss).
     pub uncacheable: Uncacheable,
+    /// What was not stored because of the request that brought it: for explanations only.
+    pub refused: Uncacheable,
+    /// What is being coded.
+    pub recodings: Recodings,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where finished requests are written.
@@ -88,6 +93,7 @@ impl View {
             heuristic_errors: cache.heuristic_errors,
             keep_stale: cache.keep_stale,
             share_set_cookie: cache.share_set_cookie,
+            keep_tags: cache.keep_tags,
             client_directives: match cache.client_directives {
                 snapshot::ClientDirectives::Honour => ClientDirectives::Honour,
                 snapshot::ClientDirectives::Limit => ClientDirectives::Limit,

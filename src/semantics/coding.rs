@@ -246,4 +246,13 @@ mod tests {
         }
         assert_eq!(Coding::numbered(0), None);
     }
+
+    #[test]
+    fn values_name_their_coding() {
+        for coding in Coding::ALL {
+            let value = coding.value();
+            assert_eq!(value, coding.as_str());
+            assert_eq!(Coding::of([&value].into_iter()), Some(coding));
+        }
+    }
 }

@@ -118,3 +118,42 @@ impl Decision {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_in_words() {
+        let words = Outcome::ALL.map(Outcome::as_str);
+        assert_eq!(words, ["hit", "stale", "revalidated", "miss", "pass", "error"]);
+        for (nth, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, nth, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_in_the_words_of_rfc_9211() {
+        for (fwd, word) in [
+            (Fwd::Bypass, "bypass"),
+            (Fwd::Method, "method"),
+            (Fwd::UriMiss, "uri-miss"),
+            (Fwd::VaryMiss, "vary-miss"),
+            (Fwd::Request, "request"),
+            (Fwd::Stale, "stale"),
+            (Fwd::Partial, "partial"),
+        ] {
+            assert_eq!(fwd.as_str(), word);
+        }
+    }
+
+    #[test]
+    fn a_decision_says_no_more_than_it_was_told() {
+        let decision = Decision::forwarded(Outcome::Miss, Fwd::UriMiss).because("why");
+        let plain = Decision::new(Outcome::Miss);
+        assert_eq!((decision.fwd, decision.detail), (Some(Fwd::UriMiss), Some("why")));
+        assert_eq!(Decision { fwd: None, detail: None, ..decision }, plain);
+        assert_eq!((plain.outcome, plain.stored, plain.collapsed), (Outcome::Miss, false, false));
+        assert_eq!((plain.fwd_status, plain.ttl), (None, None));
+    }
+}

@@ -14,6 +14,13 @@ pub const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
+/// Drops the digests of a message's content, as opposed to those of a representation: a part of it
+/// has others (RFC 9530 §2, RFC 1864).
+pub fn drop_digests_of_content(headers: &mut HeaderMap) {
+    headers.remove("content-digest");
+    headers.remove("content-md5");
+}
+
 /// Whether a response's content may be compressed here and gains by it: a text-like type, no
 /// coding yet, no no-transform, no digest, whole. Its size and status are the caller's question.
 pub fn compressible(headers: &HeaderMap) -> bool {
@@ -150,6 +157,24 @@ mod tests {
     fn weak_tags() {
         for (tag, want) in [("\"a\"", "W/\"a\""), ("W/\"a\"", "W/\"a\"")] {
             assert_eq!(weaken(&HeaderValue::from_static(tag)), want);
+        }
+    }
+
+    #[test]
+    fn what_can_be_decoded() {
+        for (case, status, bound, lines, want) in [
+            ("one", 200, false, &["gzip"][..], Some(Coding::Gzip)),
+            ("by its old name, in capitals", 404, false, &[" X-GZIP"], Some(Coding::Gzip)),
+            ("brotli", 200, false, &["br"], Some(Coding::Br)),
+            ("a part", 206, false, &["gzip"], None),
+            ("no-transform", 200, true, &["gzip"], None),
+            ("two in a line", 200, false, &["gzip, br"], None),
+            ("two lines", 200, false, &["gzip", "br"], None),
+            ("not known", 200, false, &["deflate"], None),
+            ("none", 200, false, &[], None),
+        ] {
+            let values: Vec<_> = lines.iter().map(|line| HeaderValue::from_static(line)).collect();
+            assert_eq!(decodable(status, bound, values.iter()), want, "{case}");
         }
     }
 }

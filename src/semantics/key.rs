@@ -52,6 +52,23 @@ pub fn url(written: &str) -> Vec<u8> {
     written.as_bytes().to_vec()
 }
 
+/// The same of what a URL begins with: where the authority is cut off it is only put in lower case.
+pub fn prefix(written: &str) -> Vec<u8> {
+    let authority_at = written.find("://").map_or(0, |at| at + 3);
+    let is_whole = written.get(authority_at..).is_some_and(|rest| rest.contains('/'));
+    if is_whole { url(written) } else { glob(written) }
+}
+
+/// The same of a glob: scheme and authority in lower case.
+pub fn glob(written: &str) -> Vec<u8> {
+    let authority_at = written.find("://").map_or(0, |at| at + 3);
+    let slash = written.get(authority_at..).and_then(|rest| rest.find('/'));
+    let end =
+        if authority_at == 0 { 0 } else { slash.map_or(written.len(), |at| authority_at + at) };
+    let (head, rest) = written.split_at_checked(end).unwrap_or((written, ""));
+    [head.to_ascii_lowercase().as_bytes(), rest.as_bytes()].concat()
+}
+
 /// Writes the primary key, `scheme://authority/path?query`, behind what `out` holds. A Host that
 /// is forwarded and differs from the authority is appended behind a NUL, which no URL holds.
 /// Injective but for what means the same: letter case of hosts, the scheme's default port.
@@ -287,6 +304,24 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_and_globs_as_keys_have_them() {
+        for (case, written, as_prefix, as_glob) in [
+            ("a path", "/A", "/A", "/A"),
+            ("a whole host", "HTTP://A.org:80/B", "http://a.org/B", "http://a.org:80/B"),
+            ("half a host", "http://A.or", "http://a.or", "http://a.or"),
+            ("half a port", "http://A.org:8", "http://a.org:8", "http://a.org:8"),
+            ("any host", "http://*.A?/B", "http://*.a?/B", "http://*.a?/B"),
+            ("any scheme", "HTTP*://A/B", "HTTP*://A/B", "http*://a/B"),
+            ("anywhere", "**/A", "**/A", "**/A"),
+        ] {
+            if case != "any host" {
+                assert_eq!(String::from_utf8(prefix(written)).unwrap(), as_prefix, "{case}");
+            }
+            assert_eq!(String::from_utf8(glob(written)).unwrap(), as_glob, "{case}");
+        }
+    }
+
+    #[test]
     fn url_part_ends_at_the_first_nul() {
         let with_host = key(Http, "a.org", "/x", Some("b.org"));
         assert_eq!(url_part(&with_host), b"http://a.org/x");
@@ -442,5 +477,36 @@ mod tests {
         let authority = plain(&request.1);
         let host = request.3.as_deref().map_or_else(|| authority.clone(), plain);
         (request.0, authority, request.2.clone(), host)
+    }
+
+    #[test]
+    fn urls_as_people_write_them() {
+        for (case, written, want) in [
+            ("as keys have it", "http://a.org/x?y", "http://a.org/x?y"),
+            ("capitals", "HTTP://A.org/X", "http://a.org/X"),
+            ("default port", "https://a.org:443/", "https://a.org/"),
+            ("the other's", "http://a.org:443/", "http://a.org:443/"),
+            ("without path", "http://a.org", "http://a.org/"),
+            ("a query alone", "http://a.org?q", "http://a.org/?q"),
+            ("a fragment", "http://a.org/x?y#z/#", "http://a.org/x?y"),
+            ("a path", "/x#y", "/x"),
+            ("no scheme", "a.org/x", "a.org/x"),
+            ("another scheme", "ftp://a.org/X", "ftp://a.org/X"),
+            ("too short", "http:/", "http:/"),
+            ("no ASCII", "httpé://a", "httpé://a"),
+            ("nothing", "", ""),
+        ] {
+            assert_eq!(String::from_utf8(url(written)).unwrap(), want, "{case}: {written}");
+        }
+    }
+
+    #[test]
+    fn parts_are_told_apart_by_range_and_condition() {
+        let whole = key(Http, "a.org", "/x", None);
+        let one = part(&whole, b"bytes=0-1", b"\"a\"");
+        assert_eq!(one, &b"http://a.org/x\0rbytes=0-1\0\"a\""[..]);
+        assert_ne!(one, part(&whole, b"bytes=0-1", b""));
+        assert_ne!(one, part(&whole, b"bytes=0-2", b"\"a\""));
+        assert_eq!(url_part(&one), whole);
     }
 }

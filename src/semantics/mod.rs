@@ -16,12 +16,13 @@
 //! - [`range`]: which part was asked for; [`content_range`]: which one came; [`spans`]: what is
 //!   covered by parts.
 //! - [`invalidation`]: what does a write make void? (§4.4)
-//! - [`groups`]: responses that are made void together (RFC 9875).
+//! - [`groups`]: responses that are made void together (RFC 9875); [`tags`]: the same for purges.
 //!
 //! What is written on the way:
 //! - [`headers`]: hop-by-hop fields, Via, Forwarded and its kin; [`coding`]: content codings, and
 //!   who gets which; [`encoding`]: what may be coded.
-//! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from.
+//! - [`cache_status`]: RFC 9211; [`decision`]: the value it is written from;
+//!   [`words`]: the same for people.
 //! - [`wire`]: where HTTP/1.1 messages begin and end, byte by byte.
 //! - [`etag`], [`date`], [`time`], [`digits`]: the small values of HTTP.
 //!
@@ -54,6 +55,7 @@ pub mod search;
 pub mod spans;
 pub mod storable;
 pub mod stored;
+pub mod tags;
 pub mod targeted;
 pub mod time;
 pub mod unkeyed;
@@ -61,3 +63,4 @@ pub mod validation;
 pub mod vary;
 pub mod wire;
 pub mod withheld;
+pub mod words;

@@ -20,6 +20,8 @@ pub struct Policy {
     pub keep_stale: Duration,
     /// Store responses with Set-Cookie for everybody.
     pub share_set_cookie: bool,
+    /// Send tags ([`super::tags`]) on to clients.
+    pub keep_tags: bool,
     /// What request directives may do.
     pub client_directives: ClientDirectives,
     /// Fields that speak to this cache: the first that is there and says something outranks
@@ -27,6 +29,21 @@ pub struct Policy {
     pub targeted: Vec<HeaderName>,
     /// What the route says against the origin.
     pub route: Overrides,
+}
+
+#[cfg(test)]
+impl Policy {
+    /// Nothing is guessed, and nothing kept beyond its time.
+    pub(crate) const BARE: Self = Self {
+        default_ttl: Duration::ZERO,
+        heuristic_errors: Duration::ZERO,
+        keep_stale: Duration::ZERO,
+        share_set_cookie: false,
+        keep_tags: false,
+        client_directives: ClientDirectives::Limit,
+        targeted: Vec::new(),
+        route: Overrides::NONE,
+    };
 }
 
 /// What the directives of a request's Cache-Control may do.

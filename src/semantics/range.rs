@@ -97,7 +97,7 @@ impl Ranges {
     }
 
     /// The same request with overlapping ranges made one, as far as that can be seen without
-    /// knowing the length: what is forwarded. `None`: it asks for the whole.
+    /// knowing the length. `None`: it asks for the whole.
     pub fn coalesced(&self) -> Option<HeaderValue> {
         let spans = self.specs().filter_map(|spec| match spec {
             Spec::From { first, last } => {
@@ -118,6 +118,9 @@ impl Ranges {
             Spec::From { .. } => None,
         });
         specs.extend(suffix.max().map(|count| format!("-{count}")));
+        if specs.is_empty() {
+            specs.push(format!("{}-", u64::MAX)); // behind every byte that there can be
+        }
         HeaderValue::try_from(format!("bytes={}", specs.join(","))).ok()
     }
 
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_forwarded_as_one() {
+    fn what_overlaps_is_one() {
         for (case, range, want) in [
             ("as it was", "bytes=0-4,500-", Some("bytes=0-4,500-")),
             ("out of order", "bytes=500-,0-4", Some("bytes=500-,0-4")),
@@ -304,6 +307,13 @@ mod tests {
             ("again and again", "bytes=5-,5-,5-,5-", Some("bytes=5-")),
             ("suffixes", "bytes=-5,-99,-1", Some("bytes=-99")),
             ("all", "bytes=0-,5-", None),
+            (
+                "behind any end",
+                "bytes=18446744073709551615-,99999999999999999999-",
+                Some("bytes=18446744073709551615-"),
+            ),
+            ("last nothing", "bytes=-0,-0", Some("bytes=-0")),
+            ("the same beside others", "bytes=99999999999999999999-,-5", Some("bytes=-5")),
         ] {
             let ranges = Ranges::of(&request(range, None)).unwrap();
             let got = ranges.coalesced();
@@ -430,6 +440,18 @@ mod tests {
                 RangeAnswer::Parts(parts) => prop_assert!(parts.iter().all(|part| part.to() <= len)),
                 RangeAnswer::Whole | RangeAnswer::Unsatisfiable => {}
             }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_the_origin() {
+        for (case, wanted, len, want) in [
+            ("inside", span(3, 5), 10, "bytes=3-4"),
+            ("one byte", span(0, 1), 10, "bytes=0-0"),
+            ("to the end", span(3, 10), 10, "bytes=3-"),
+            ("beyond it", span(3, 11), 10, "bytes=3-"),
+        ] {
+            assert_eq!(range_value(wanted, len), want, "{case}");
         }
     }
 }

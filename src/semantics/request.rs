@@ -356,9 +356,99 @@ mod tests {
             ("also TRACE", Method::TRACE, "0", AnswerHere),
             ("not GET", Method::GET, "0", Unlimited),
             ("no number", Method::OPTIONS, "-1", Unlimited),
+            ("empty", Method::OPTIONS, "", Unlimited),
             ("large", Method::OPTIONS, "99999999999999999999999", Forward(u64::MAX - 1)),
         ] {
             assert_eq!(max_forwards(&method, &headers(&[("max-forwards", value)])), want, "{case}");
         }
+        assert_eq!(max_forwards(&Method::OPTIONS, &HeaderMap::new()), Unlimited, "not given");
+    }
+
+    #[test]
+    fn what_a_method_lets_one_do() {
+        for (method, read, head, safe) in [
+            (Method::GET, true, false, true),
+            (Method::HEAD, true, true, true),
+            (Method::OPTIONS, false, false, true),
+            (Method::POST, false, false, false),
+            (Method::from_bytes(b"BREW").unwrap(), false, false, false),
+        ] {
+            let asked = Asked::of(&method, &HeaderMap::new(), false);
+            let got = (asked.is_read(), asked.is_head(), asked.is_safe());
+            assert_eq!(got, (read, head, safe), "{method}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_told_apart() {
+        for (name, of_origin, of_cache) in [
+            ("if-match", true, false),
+            ("if-unmodified-since", true, false),
+            ("if-none-match", false, true),
+            ("if-modified-since", false, true),
+            ("if-range", false, false),
+        ] {
+            let asked = Asked::of(&Method::GET, &headers(&[(name, "x")]), false);
+            let got = (asked.has_if_match, asked.has_if_none_match);
+            assert_eq!(got, (of_origin, of_cache), "{name}");
+        }
+    }
+
+    #[test]
+    fn directives_count_where_clients_are_heard() {
+        use crate::semantics::stored::tests::POLICY;
+        let of = |line| Asked::of(&Method::GET, &headers(&[("cache-control", line)]), false);
+        for (setting, heard) in [
+            (ClientDirectives::Honour, true),
+            (ClientDirectives::Limit, true),
+            (ClientDirectives::Ignore, false),
+        ] {
+            let policy = Policy { client_directives: setting, ..POLICY };
+            assert_eq!(of("no-transform").no_transform(&policy), heard, "{setting:?}");
+            assert_eq!(of("only-if-cached").only_if_cached(&policy), heard, "{setting:?}");
+            assert!(!of("max-age=1").no_transform(&policy), "{setting:?}");
+            assert!(!of("max-age=1").only_if_cached(&policy), "{setting:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_in_words() {
+        use BadRequest::{
+            Connect, HostInvalid, HostMissing, HostRepeated, Scheme, Target, Trace, UserInfo,
+        };
+        for (refusal, status, word) in [
+            (HostMissing, 400, "host-missing"),
+            (HostRepeated, 400, "host-repeated"),
+            (HostInvalid, 400, "host-invalid"),
+            (Target, 400, "target-invalid"),
+            (Scheme, 400, "target-scheme"),
+            (UserInfo, 400, "target-userinfo"),
+            (Connect, 501, "connect"),
+            (Trace, 405, "trace"),
+        ] {
+            assert_eq!((refusal.status(), refusal.as_str()), (status, word));
+        }
+    }
+
+    #[test]
+    fn who_waits_for_100() {
+        let (new, old) = (Version::HTTP_11, Version::HTTP_10);
+        for (case, lines, version, want) in [
+            ("asked", &[("expect", "100-Continue")][..], new, true),
+            ("in a list", &[("expect", "x, 100-continue ")], new, true),
+            ("in another line", &[("expect", "x"), ("expect", "100-continue")], new, true),
+            ("of an old client", &[("expect", "100-continue")], old, false),
+            ("something else", &[("expect", "100-continued")], new, false),
+            ("nothing", &[], new, false),
+        ] {
+            assert_eq!(expects_continue(&headers(lines), version), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn host_is_what_the_first_line_says() {
+        let fields = headers(&[("accept", "b.org"), ("host", "a.org"), ("x-host", "b.org")]);
+        assert!(host_is(&fields, "a.org") && !host_is(&fields, "b.org"));
+        assert!(!host_is(&HeaderMap::new(), ""));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decision::Fwd;
+use super::decision::{Decision, Fwd, Outcome};
 use super::policy::{ClientDirectives, Policy};
 use super::request::Asked;
 use super::stored::Stored;
@@ -27,6 +27,21 @@ pub enum Reuse {
     Validate(Fwd, &'static str),
     /// The client wants nothing but what is stored, and that will not do: 504.
     OnlyIfCached504,
+}
+
+impl Reuse {
+    /// What is told of it, but for the freshness left.
+    pub const fn decision(self) -> Decision {
+        match self {
+            Self::Fresh => Decision::new(Outcome::Hit),
+            Self::StaleAllowed => Decision::new(Outcome::Stale).because("max-stale"),
+            Self::WhileRevalidate => {
+                Decision::new(Outcome::Stale).because("stale-while-revalidate")
+            }
+            Self::Validate(fwd, why) => Decision::forwarded(Outcome::Miss, fwd).because(why),
+            Self::OnlyIfCached504 => Decision::new(Outcome::Error).because("only-if-cached"),
+        }
+    }
 }
 
 /// Whether `stored` may answer `asked`. `soft_purged`: a purge has made it stale. `last_forced`:
@@ -356,6 +371,40 @@ mod tests {
             let sent = matches!(got, Reuse::Fresh | Reuse::StaleAllowed | Reuse::WhileRevalidate);
             prop_assert_eq!(sent, !no_cache && now < 60);
             prop_assert!(!may_serve_stale(&stored, &asking(&cc), &POLICY, Failure::Unreachable, at(now)));
+        }
+    }
+
+    #[test]
+    fn who_waited_gets_what_came_where_a_lookup_would_give_it() {
+        use ClientDirectives::{Honour, Limit};
+        let always = Stored { no_cache: true, ..minute() };
+        let window = Stored { stale_while_revalidate: Some(secs(10)), ..minute() };
+        for (case, stored, directives, setting, now, want) in [
+            ("fresh", &minute(), "", Limit, 1, true),
+            ("expired", &minute(), "", Limit, 60, false),
+            ("in its window", &window, "", Limit, 65, true),
+            ("taken stale", &minute(), "max-stale", Limit, 65, true),
+            ("to be validated each time", &always, "", Limit, 0, false),
+            ("forced: done for it", &minute(), "no-cache", Limit, 0, true),
+            ("forced each time", &minute(), "no-cache", Honour, 0, false),
+        ] {
+            let policy = Policy { client_directives: setting, ..POLICY };
+            assert_eq!(may_follow(stored, &asking(directives), &policy, at(now)), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_validation_is_waited_for_where_its_result_will_do() {
+        let aged = Stored { initial_age: Duration::from_mins(2), ..minute() };
+        let always = Stored { no_cache: true, ..minute() };
+        let none = Stored { lifetime: Duration::ZERO, ..minute() };
+        for (case, stored, want) in [
+            ("fresh once validated", &minute(), true),
+            ("however old it came", &aged, true),
+            ("to be validated each time", &always, false),
+            ("stale at once", &none, false),
+        ] {
+            assert_eq!(may_be_shared(stored, &get(&[]), &POLICY), want, "{case}");
         }
     }
 }

@@ -14,6 +14,7 @@ use super::invalidation;
 use super::policy::{ClientDirectives, Policy};
 use super::request::{Asked, AskedMethod};
 use super::stored::Stored;
+use super::tags::Tags;
 use super::targeted::Said;
 use super::time::{DeltaSeconds, Timestamp};
 use super::vary;
@@ -157,7 +158,8 @@ pub fn refreshed(
     if !asked.is_read() {
         return Err(NoStore::Method);
     }
-    judge(asked, stored.status, merged_headers, policy, request_time, response_time)
+    let now = judge(asked, stored.status, merged_headers, policy, request_time, response_time)?;
+    Ok(now.tagged_as(stored, merged_headers))
 }
 
 fn judge(
@@ -223,6 +225,7 @@ fn facts(
         last_modified,
         validator: headers.contains_key(ETAG) || last_modified.is_some(),
         groups: groups::of_response(headers),
+        tags: Tags::of_response(headers),
     }
 }
 
@@ -428,6 +431,8 @@ mod tests {
                 Err(NoStore::NoLifetime),
             ),
             ("arrived stale: for when the origin is gone", 200, &[MINUTE, ("age", "60")], Ok(60)),
+            ("400 arrived stale", 400, &[MINUTE, ("age", "60")], Err(NoStore::NoLifetime)),
+            ("399 arrived stale", 399, &[MINUTE, ("age", "60")], Ok(60)),
             ("404 arrived stale", 404, &[MINUTE, ("age", "60")], Err(NoStore::NoLifetime)),
             ("Expires passed", 200, &[("expires", "0")], Err(NoStore::NoLifetime)),
             ("must-understand", 200, &[(CC, "must-understand, no-store, max-age=6")], Ok(6)),
@@ -560,8 +565,18 @@ mod tests {
             let got = storable(&get(&[]), 404, &map(&[MODIFIED]), policy, at(0), at(0));
             assert_eq!(got.map(|_| ()), want);
         }
+        let personal = storable(&cookie, 404, &map(&[MODIFIED]), &strict, at(0), at(0));
+        assert_eq!(
+            personal,
+            Err(NoStore::NoLifetime),
+            "no guess at all: not for the Cookie's sake"
+        );
         let silent = storable(&get(&[]), 404, &map(&[]), &ttl, at(0), at(0));
         assert_eq!(silent, Err(NoStore::NoLifetime), "default_ttl is for no error");
+        let prompt = Policy { keep_stale: Duration::ZERO, ..POLICY };
+        let arrived_stale = [MINUTE, ("age", "60")];
+        assert_eq!(ask(&get(&[]), &arrived_stale, &POLICY), Ok(60));
+        assert_eq!(ask(&get(&[]), &arrived_stale, &prompt), Err(NoStore::NoLifetime));
         let shared = Policy { share_set_cookie: true, ..POLICY };
         assert_eq!(ask(&get(&[]), &[MINUTE, ("set-cookie", "a=b")], &shared), Ok(60));
         let ignoring = Policy { client_directives: ClientDirectives::Ignore, ..POLICY };
@@ -600,5 +615,57 @@ mod tests {
             let cookie = [(CC, &*cc), ("set-cookie", "a=b"), MINUTE];
             prop_assert!(judged(&asked, status, &cookie).is_err());
         }
+    }
+
+    #[test]
+    fn reasons_in_words() {
+        use NoStore::{
+            Authorization, Cookie, Method, MustUnderstand, NoLifetime, OddRequest, PathConfusion,
+            Private, RequestBody, RequestNoStore, SenderError, SetCookie, Status, TypeMismatch,
+            VaryChanged, VaryStar,
+        };
+        for (reason, by_request, word) in [
+            (Method, true, "method"),
+            (RequestBody, true, "request-body"),
+            (RequestNoStore, true, "request-no-store"),
+            (Status, false, "status"),
+            (NoStore::NoStore, false, "no-store"),
+            (Private, false, "private"),
+            (MustUnderstand, false, "must-understand"),
+            (Authorization, true, "authorization"),
+            (SetCookie, false, "set-cookie"),
+            (VaryStar, false, "vary-star"),
+            (VaryChanged, false, "vary-changed"),
+            (Cookie, true, "cookie"),
+            (NoLifetime, false, "no-lifetime"),
+            (SenderError, true, "sender-error"),
+            (OddRequest, true, "odd-request"),
+            (TypeMismatch, false, "type-mismatch"),
+            (PathConfusion, true, "path-confusion"),
+        ] {
+            assert_eq!((reason.as_str(), reason.by_request()), (word, by_request), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_response_that_is_not_stored() {
+        for (case, lines, want) in [
+            ("its lifetime", &[MINUTE][..], 60),
+            ("none of its own", &[], 0),
+            ("to be validated each time", &[(CC, "no-cache, max-age=60")], 0),
+            ("no guess", &[MODIFIED], 0),
+        ] {
+            let told = unstored(203, &map(lines), &POLICY, at(1), at(2));
+            assert_eq!(told.lifetime.as_secs(), want, "{case}");
+            assert_eq!((told.status, told.request_time), (203, at(1)), "{case}");
+            assert_eq!((told.response_time, told.date), (at(2), at(2)), "{case}");
+        }
+    }
+
+    #[test]
+    fn the_get_of_a_post_has_its_fields_and_no_content() {
+        let lines = [("cookie", "a=b"), (CC, "max-age=1"), ("if-match", "*")];
+        let post = Asked::of(&Method::POST, &map(&lines), true);
+        assert_eq!(as_get(&post), get(&lines));
     }
 }

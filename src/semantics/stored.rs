@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::etag::EntityTag;
 use super::policy::Policy;
+use super::tags::Tags;
 use super::time::{DeltaSeconds, Timestamp};
 
 /// A request notes its time before it looks, so an entry that another worker has just stored
@@ -50,6 +52,8 @@ pub struct Stored {
     pub validator: bool,
     /// The groups that it belongs to on its origin (RFC 9875).
     pub groups: Vec<String>,
+    /// The tags by which it can be purged.
+    pub tags: Tags,
 }
 
 impl Stored {
@@ -101,6 +105,16 @@ impl Stored {
         self.response_time + fresh.saturating_add(stale)
     }
 
+    /// The same with the tags of `earlier`, where the header fields that it was updated from say
+    /// nothing of tags: they are not kept among the fields.
+    #[must_use]
+    pub fn tagged_as(self, earlier: &Self, updated: &HeaderMap) -> Self {
+        if Tags::are_in(updated) {
+            return self;
+        }
+        Self { tags: earlier.tags.clone(), ..self }
+    }
+
     /// What If-Modified-Since is compared with: Last-Modified, else Date (RFC 9111 §4.3.2).
     pub fn modified(&self) -> Timestamp {
         self.last_modified.unwrap_or(self.date)
@@ -120,6 +134,7 @@ pub(super) mod tests {
         heuristic_errors: Duration::from_secs(7),
         keep_stale: Duration::from_hours(24),
         share_set_cookie: false,
+        keep_tags: false,
         client_directives: ClientDirectives::Limit,
         targeted: Vec::new(),
         route: Overrides::NONE,
@@ -146,6 +161,7 @@ pub(super) mod tests {
             last_modified: None,
             validator: false,
             groups: Vec::new(),
+            tags: Tags::default(),
         }
     }
 
@@ -208,5 +224,12 @@ pub(super) mod tests {
             prop_assert_eq!(stored.is_fresh(one), stored.staleness(one) == Some(Duration::ZERO)
                 && stored.age(one) != stored.lifetime);
         }
+    }
+
+    #[test]
+    fn modified_or_else_dated() {
+        let known = Stored { last_modified: Some(at(3)), date: at(5), ..minute() };
+        assert_eq!(known.modified(), at(3));
+        assert_eq!(Stored { last_modified: None, ..known }.modified(), at(5));
     }
 }

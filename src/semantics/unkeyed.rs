@@ -195,4 +195,13 @@ mod tests {
             assert_eq!(headers.is_empty(), dropped, "{name}");
         }
     }
+
+    #[test]
+    fn what_is_in_a_request() {
+        let unkeyed = Unkeyed::new(&[], &[]);
+        for (name, want) in [("x-host", true), ("x-hosts", false), ("x-hose", false)] {
+            assert_eq!(unkeyed.are_in(&map(&[("accept", "a"), (name, "b")])), want, "{name}");
+        }
+        assert!(!unkeyed.are_in(&HeaderMap::new()));
+    }
 }

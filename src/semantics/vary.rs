@@ -241,4 +241,11 @@ mod tests {
             prop_assert_eq!(write(&one) == write(&other), one == other);
         }
     }
+
+    #[test]
+    fn a_list_leaves_what_stands_before_it() {
+        let mut out = b"a ".to_vec();
+        push_list(b" ,b , c", b",", &mut out);
+        assert_eq!(out, b"a ,b,c");
+    }
 }

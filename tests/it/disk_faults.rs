@@ -25,7 +25,10 @@ fn damaged_files_are_never_served() {
 }
 
 /// Nothing tells whether a part that comes later belongs to it.
-const UNVALIDATED: &[&str] = &["Cache-Control: max-age=6000"];
+const UNVALIDATED: &[&str] = &["Cache-Control: max-age=6000", "Content-Type: text/plain"];
+/// Its tag does.
+const VALIDATED: &[&str] =
+    &["Cache-Control: max-age=6000", "Content-Type: text/plain", "ETag: \"1\""];
 
 /// What is stored in segments on disk, of which those from `from` on are damaged.
 fn damaged_from(from: usize, fields: &'static [&'static str]) -> (Origin, Setup, Larder, Vec<u8>) {
@@ -54,44 +57,55 @@ fn damaged_from(from: usize, fields: &'static [&'static str]) -> (Origin, Setup,
     (origin, setup, larder, body)
 }
 
+/// It is wanted as it was stored, and in a coding that is yet to be made of that.
+fn as_stored_and_coded() -> [Ask; 2] {
+    ["identity", "gzip"].map(|coding| Ask::get("/large").with("Accept-Encoding", coding))
+}
+
 #[test]
 fn what_is_gone_from_its_first_byte_on_is_a_miss() {
-    let (origin, _setup, larder, body) = damaged_from(0, UNVALIDATED);
-    for hit in [false, true] {
-        let answer = larder.get("/large").expect(200);
-        assert_eq!(answer.was_hit(), hit);
-        assert!(answer.is_whole() && answer.body == body, "hit: {hit}");
+    for ask in as_stored_and_coded() {
+        let (origin, _setup, larder, body) = damaged_from(0, UNVALIDATED);
+        for hit in [false, true] {
+            let answer = larder.ask(&ask).expect(200);
+            assert_eq!(answer.was_hit(), hit, "{ask:?}");
+            assert!(answer.is_whole() && answer.decoded() == body, "hit: {hit}, {ask:?}");
+        }
+        assert_eq!(origin.count_of("/large"), 2, "{ask:?}");
     }
-    assert_eq!(origin.count_of("/large"), 2);
 }
 
 #[test]
 fn a_segment_that_is_gone_breaks_one_answer_and_makes_the_next_a_miss() {
-    let (origin, _setup, larder, body) = damaged_from(3 << 19, UNVALIDATED);
-    assert!(!larder.get("/large").expect(200).is_whole());
-    assert_eq!(origin.count_of("/large"), 1);
-    for hit in [false, true] {
-        let answer = larder.get("/large").expect(200);
-        assert_eq!(answer.was_hit(), hit);
-        assert!(answer.is_whole() && answer.body == body, "hit: {hit}");
+    for ask in as_stored_and_coded() {
+        let (origin, _setup, larder, body) = damaged_from(3 << 19, UNVALIDATED);
+        assert!(!larder.ask(&ask).expect(200).is_whole(), "{ask:?}");
+        assert_eq!(origin.count_of("/large"), 1, "{ask:?}");
+        for hit in [false, true] {
+            let answer = larder.ask(&ask).expect(200);
+            assert_eq!(answer.was_hit(), hit, "{ask:?}");
+            assert!(answer.is_whole() && answer.decoded() == body, "hit: {hit}, {ask:?}");
+        }
+        assert_eq!(origin.count_of("/large"), 2, "{ask:?}");
     }
-    assert_eq!(origin.count_of("/large"), 2);
 }
 
 #[test]
 fn segments_that_are_gone_are_fetched_again_where_a_strong_validator_tells_that_they_fit() {
-    let (origin, _setup, larder, body) = damaged_from(3 << 19, STORED);
-    let answer = larder.get("/large").expect(200);
-    assert!(answer.is_whole() && answer.body == body);
-    let asked = origin.last();
-    assert_eq!(asked.header("if-range"), Some("\"1\""));
-    assert!(asked.header("range").is_some_and(|range| range.starts_with("bytes=")));
-    eventually("what came again is stored", SOON, || {
-        let before = origin.count_of("/large");
-        let answer = larder.get("/large").expect(200);
-        assert!(answer.was_hit() && answer.is_whole() && answer.body == body);
-        origin.count_of("/large") == before
-    });
+    for ask in as_stored_and_coded() {
+        let (origin, _setup, larder, body) = damaged_from(3 << 19, VALIDATED);
+        let answer = larder.ask(&ask).expect(200);
+        assert!(answer.is_whole() && answer.decoded() == body, "{ask:?}");
+        let asked = origin.last();
+        assert_eq!(asked.header("if-range"), Some("\"1\""), "{ask:?}");
+        assert!(asked.header("range").is_some_and(|range| range.starts_with("bytes=")));
+        eventually("what came again is stored", SOON, || {
+            let before = origin.count_of("/large");
+            let answer = larder.ask(&ask).expect(200);
+            assert!(answer.was_hit() && answer.is_whole() && answer.decoded() == body, "{ask:?}");
+            origin.count_of("/large") == before
+        });
+    }
 }
 
 /// Flips a byte in every KiB of each large file below `dir`, `from` there on; answers how many.

@@ -236,6 +236,7 @@ impl<W: World> Driver<W> {
                 write!(report, "\n  reference: {told:?}\n  questions: {:?}", forecast.questions);
             let _ = write!(report, "\n  before: {}", self.cache.show(&ask.path));
             let _ = write!(report, "\n  Larder: {answer:?}\n  asked: {asked:?}");
+            let _ = write!(report, "\n  condition: {}", self.world.condition());
             return Err(report);
         }
         note(&mut self.tally, ask, site, &forecast, &self.cache);

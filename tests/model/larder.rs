@@ -42,6 +42,8 @@ pub trait World {
     /// `path`: `None` for everything.
     fn purge(&self, path: Option<&str>, soft: bool);
     fn restart(&mut self);
+    /// What may tell why it answered as it did.
+    fn condition(&self) -> String;
 }
 
 /// How it is set.
@@ -175,14 +177,19 @@ impl World for InProcess {
     }
 
     fn purge(&self, path: Option<&str>, soft: bool) {
-        let what =
-            path.map_or(What::Everything, |path| What::Url(format!("{HOST}{path}").into_bytes()));
+        let what = path.map_or(What::Everything, |path| What::url(format!("{HOST}{path}")));
         self.running().rooms.house.tiers.purges.purge(&what, soft).expect("purged");
     }
 
     fn restart(&mut self) {
         self.running.take().expect("running").stop();
         self.running = Some(Running::start(&self.sources));
+    }
+
+    fn condition(&self) -> String {
+        let house = &self.running().rooms.house;
+        let (disk, tiers) = (&house.metrics.disk, &house.tiers);
+        format!("{disk:?}, {} entries in {} bytes", tiers.disk.objects(), tiers.disk.bytes())
     }
 }
 
@@ -243,5 +250,9 @@ impl World for Spawned {
 
     fn restart(&mut self) {
         self.larder = self.larder.take().map(support::Larder::restart);
+    }
+
+    fn condition(&self) -> String {
+        self.larder().events()
     }
 }

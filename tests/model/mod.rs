@@ -106,11 +106,12 @@ pub fn run<W: World>(
     match play(&steps) {
         Ok(tally) => Tally { steps: count, ..tally },
         Err(failure) => {
-            let report = failure.report.clone();
+            eprintln!("seed {seed}, {kind:?}, step {}: {}", failure.at, steps[failure.at]);
+            eprintln!("{}\nlooking for a shorter list of steps that differs", failure.report);
             let (short, last) = shrink(&steps[..=failure.at], failure, play);
             let list: Vec<_> = short.iter().map(|step| format!("  {step}")).collect();
             panic!(
-                "seed {seed}, {kind:?}\n{report}\n\nshortest list found ({} of {} steps):\n{}\n{last}",
+                "seed {seed}, {kind:?}\nshortest list found ({} of {} steps):\n{}\n{last}",
                 short.len(),
                 steps.len(),
                 list.join("\n"),

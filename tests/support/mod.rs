@@ -4,6 +4,7 @@
 //! - [`Origin`]: a real HTTP/1.1 server that records what it sees and answers as told.
 //! - [`Larder`]: the binary as a process, its logs and its metrics.
 //! - [`Client`], [`Ask`], [`Answer`]: one connection, one request, and how it ended.
+//! - [`Content`]: what an origin that knows ranges has at a URL.
 //! - [`mount::Mount`]: a small file system to be filled.
 //! - [`eventually`]: waits for what must come within a bound; no test sleeps and hopes.
 
@@ -13,13 +14,15 @@ pub mod larder;
 pub mod metrics;
 pub mod mount;
 pub mod origin;
+pub mod parts;
 pub mod process;
 pub mod reply;
 
 pub use answer::{Answer, Ending};
 pub use client::{Ask, Client};
 pub use larder::{Larder, Setup};
-pub use origin::{Gate, Origin};
+pub use origin::{Gate, Origin, Seen};
+pub use parts::Content;
 
 use std::time::{Duration, Instant};
 

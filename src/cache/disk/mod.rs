@@ -78,7 +78,10 @@ const LOAD_WAIT: Duration = Duration::from_secs(2);
 /// So many failed reads in a row take the store out.
 const READ_FAILURES: u32 = 8;
 /// Slots that count changes by key, to notice those that pass during a read.
-const CHANGE_SLOTS: usize = 1024;
+const CHANGE_SLOTS: usize = 16 * 1024;
+/// So often a key is read while it seems to change. A writer of 1 GiB/s in segments changes some
+/// hundred slots while one is read: each time one in a hundred is thought to be changed that is not.
+const READ_TRIES: usize = 5;
 
 /// A value that was found, and about where its copy was written: see [`Disk::old_before`].
 ///

@@ -11,7 +11,7 @@ use crate::cache::disk::reading::Read;
 use crate::cache::disk::store::{Mounted, ReadError};
 use crate::cache::disk::{
     CHANGE_SLOTS, DiskCopy, DiskState, LOAD_WAIT, OnDisk, PENDING_BUFFERS, Put, READ_FAILURES,
-    Shared, State, geometry, tell,
+    READ_TRIES, Shared, State, geometry, tell,
 };
 
 impl Shared {
@@ -66,7 +66,7 @@ impl Shared {
         elsewhere: impl Fn() -> bool,
     ) -> Option<DiskCopy<'_>> {
         // A change that passes during the read makes what was read too old to be trusted.
-        for _ in 0..2 {
+        for _ in 0..READ_TRIES {
             let before = self.changes_of(key);
             let mounted = {
                 let state = self.state.lock();

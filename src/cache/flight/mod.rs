@@ -117,6 +117,11 @@ impl<T> Flights<T> {
         self.inner.shard(key).lock().get(key).cloned()
     }
 
+    /// Nobody joins `flight` for `key` any more: what it brings is out of date. Those who have go on.
+    pub fn outdated(&self, key: &Bytes, flight: &Arc<Flight<T>>) {
+        self.inner.forget(key, flight);
+    }
+
     /// A fetch that nobody else may join.
     pub fn solo(&self) -> (Fill<T>, Arc<Flight<T>>) {
         self.fill(Vec::new())
@@ -127,6 +132,11 @@ impl<T> Flights<T> {
         let flight = Arc::new(Flight { head });
         self.inner.metrics.cache.flights.add(1);
         (Fill { tell, keys, flight: flight.clone(), flights: self.inner.clone() }, flight)
+    }
+
+    /// A body of no flight, held beside theirs: see [`Stream::new`].
+    pub fn stream(&self, window: u64, kept: bool) -> Arc<Stream> {
+        Stream::new(window, kept, self.inner.windows.clone())
     }
 
     /// How many flights can be joined now.
@@ -141,6 +151,14 @@ impl<T> Flights<T> {
 }
 
 impl<T> Inner<T> {
+    /// Never another flight of the same key.
+    fn forget(&self, key: &Bytes, flight: &Arc<Flight<T>>) {
+        let mut shard = self.shard(key).lock();
+        if shard.get(key).is_some_and(|own| Arc::ptr_eq(own, flight)) {
+            shard.remove(key);
+        }
+    }
+
     fn shard(&self, key: &Bytes) -> &Mutex<HashMap<Bytes, Arc<Flight<T>>>> {
         let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         &self.shards[index] // below SHARDS by the remainder, and there are SHARDS of them
@@ -183,11 +201,7 @@ impl<T> Fill<T> {
     /// Takes the flight out of the list: from now on a request looks into the cache, or fetches.
     pub fn land(&mut self) {
         for key in self.keys.drain(..) {
-            let mut shard = self.flights.shard(&key).lock();
-            // Never another flight of the same key.
-            if shard.get(&key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-                shard.remove(&key);
-            }
+            self.flights.forget(&key, &self.flight);
         }
     }
 }

@@ -240,6 +240,18 @@ impl StreamReader {
         Poll::Pending
     }
 
+    /// Whether there is something to read, once that is known: the body may break off before.
+    pub fn poll_begun(&self, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = self.stream.state.lock();
+        if state.head > 0 || state.end.is_some() {
+            return Poll::Ready(state.head > 0 || !matches!(state.end, Some(End::Broken)));
+        }
+        if let Some(reader) = state.readers.get_mut(self.index) {
+            reader.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// Where this reader stands in the body.
     pub fn offset(&self) -> u64 {
         self.stream.state.lock().readers.get(self.index).map_or(0, |reader| reader.offset)
@@ -320,6 +332,26 @@ mod tests {
         assert_eq!(text(&mut slow), "behind");
         slow.skip(3);
         assert_eq!([text(&mut slow), text(&mut slow)], ["b", "cc"]);
+    }
+
+    #[test]
+    fn whether_a_body_has_begun_is_told_once_it_is_known() {
+        let begun = |reader: &StreamReader| reader.poll_begun(&Context::from_waker(Waker::noop()));
+        for (case, chunk, end, want) in [
+            ("nothing yet", "", None, Poll::Pending),
+            ("a chunk", "a", None, Poll::Ready(true)),
+            ("empty", "", Some(End::Complete(None)), Poll::Ready(true)),
+            ("broken before", "", Some(End::Broken), Poll::Ready(false)),
+            ("broken behind", "a", Some(End::Broken), Poll::Ready(true)),
+        ] {
+            let stream = alone(4, true);
+            let reader = stream.reader();
+            stream.push(Bytes::from_static(chunk.as_bytes()));
+            if let Some(end) = end {
+                stream.end(end);
+            }
+            assert_eq!(begun(&reader), want, "{case}");
+        }
     }
 
     #[test]

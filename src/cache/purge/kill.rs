@@ -24,7 +24,7 @@ fn child_that_purges_until_it_is_killed() {
         match n % 3 {
             0 => {
                 let url = format!("http://h/purged/{n}");
-                log.purge(&What::Url(url.clone().into_bytes()), false).unwrap();
+                log.purge(&What::url(url.clone()), false).unwrap();
                 writeln!(out, "\ndead {url}").unwrap();
             }
             1 => {
@@ -80,10 +80,10 @@ fn what_was_acknowledged_before_a_kill_holds_after_it() {
         let log = open(&path);
         assert!(log.position() > newest, "after {lines} lines: positions only grow");
         for (key, start) in &dead {
-            let verdict = log.verdict(key.as_bytes(), *start, 0);
+            let verdict = log.says(key.as_bytes(), *start, 0);
             assert_eq!(verdict, Verdict::Purged, "{key} after {lines} lines");
         }
-        assert_eq!(log.verdict(b"http://h/other", newest, 0), Verdict::Valid, "no damage");
+        assert_eq!(log.says(b"http://h/other", newest, 0), Verdict::Valid, "no damage");
     }
     assert!(dead.len() > 300, "{}", dead.len());
 }

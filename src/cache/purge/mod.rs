@@ -6,22 +6,26 @@
 //! position it was checked: each record costs an entry one look-up, and a hit with no new
 //! record is one atomic load.
 //!
-//! - `record`: a record as bytes. `marks`: what the records come to. `journal`: the file.
+//! - `terms`: what goes in and out. `record`: a record as bytes. `marks`: what the records come
+//!   to. `journal`: the file.
 //!
 //! Called by `cache::tiers` (verdicts, superseded copies) and `admin` (purges).
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+
+use crate::semantics::tags::Tags;
 
 mod journal;
 #[cfg(test)]
 mod kill;
 mod marks;
 mod record;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -29,94 +33,25 @@ use journal::Journal;
 use marks::Marks;
 use record::{Kind, Record};
 
+pub use terms::{Class, Listed, Matcher, PurgeError, Subject, Ticket, Verdict, What};
+
 /// The log's file in the cache directory.
 pub const FILE: &str = "purge.log";
 /// Records held at most, by default.
 pub const MAX_RECORDS: usize = 100_000;
 /// Bytes of live records at most, by default; the file may hold dead ones beside them.
 pub const MAX_BYTES: usize = 16 << 20;
-/// The longest URL that can be purged, in bytes.
-pub const MAX_URL: usize = 64 << 10;
+/// The longest URL, prefix, host or tag that can be purged, in bytes.
+pub const MAX_NAME: usize = 64 << 10;
+/// The longest glob, in bytes: each takes a few KiB of memory once it is compiled.
+pub const MAX_GLOB: usize = 4 << 10;
+/// Globs held at most; over that, their oldest half becomes a floor.
+pub const MAX_GLOBS: usize = 1_000;
 /// Each opening of the log begins a new range of positions, so that none is given out twice
 /// even where the end of the log was lost.
 const EPOCH_BITS: u32 = 32;
 /// Rounds of catching up with a busy log before a rewriting holds it up.
 const CATCH_UP_ROUNDS: usize = 3;
-
-/// What is to be purged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
-    /// The URL of a key (up to its first NUL), with all its variants. One that begins with '/'
-    /// is a path and query, and means every host.
-    Url(Vec<u8>),
-    /// A cache group (RFC 9875) by its name as keys have it: the origin, a NUL, `g`, the name.
-    Group(Vec<u8>),
-    /// All that was fetched before.
-    Everything,
-}
-
-/// What the log says of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Verdict {
-    /// No record applies.
-    Valid,
-    /// To be validated with the origin before it is used.
-    Stale,
-    /// Not to be used at all.
-    Purged,
-}
-
-/// Why a purge failed. Callers answer it; the cache goes on.
-#[derive(Debug, thiserror::Error)]
-pub enum PurgeError {
-    /// The log cannot be opened: the caller may go on with one in memory.
-    #[error("cannot open the purge log {}", path.display())]
-    Open {
-        /// The log's file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The purge holds from now on, but a restart may forget it: disk full or failing.
-    #[error("purged, but the purge log cannot be written: a restart may forget it")]
-    NotDurable {
-        /// The purge's position.
-        position: u64,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The URL is longer than [`MAX_URL`].
-    #[error("a URL of more than {MAX_URL} bytes cannot be purged")]
-    TooLong,
-}
-
-/// A record that older copies of a key are dead, until [`PurgeLog::retire`].
-#[derive(Debug)]
-#[must_use]
-pub struct Ticket {
-    position: u64,
-    key: Box<[u8]>,
-}
-
-impl Ticket {
-    /// The record's position: what the superseding copy carries as its fetch position from now
-    /// on, once [`PurgeLog::admits`] has said that it is valid.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-}
-
-/// A record as `cache purge --list` and the admin API show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The record's position.
-    pub position: u64,
-    /// What was purged; `None` for a key that was superseded.
-    pub what: Option<What>,
-    /// Whether what it applies to may be revalidated.
-    pub soft: bool,
-}
 
 /// The invalidation log. Cheap to clone; clones are the same log.
 #[derive(Debug, Clone)]
@@ -211,16 +146,11 @@ impl PurgeLog {
     /// it on a worker.
     ///
     /// # Errors
-    /// The URL is too long, or the purge is in force but could not be made to last.
+    /// The name is none that could match anything, or the purge is in force but could not be made
+    /// to last.
     pub fn purge(&self, what: &What, soft: bool) -> Result<u64, PurgeError> {
-        let kind = match what {
-            What::Url(url) | What::Group(url) if url.len() > MAX_URL => {
-                return Err(PurgeError::TooLong);
-            }
-            What::Url(url) | What::Group(url) => Kind::Url { url, soft },
-            What::Everything => Kind::Everything { soft },
-        };
-        let (position, written) = self.log.append(kind);
+        what.check()?;
+        let (position, written) = self.log.append(what.kind(soft));
         let lasting = match written {
             Ok(()) => self.log.sync(position),
             // A new file may be possible where the old one takes no more.
@@ -231,14 +161,14 @@ impl PurgeLog {
         Ok(position)
     }
 
-    /// What holds for the copy under `key` whose fetch began at `fetched_at` and that was found
-    /// valid up to `checked_to` (0: never checked).
-    pub fn verdict(&self, key: &[u8], fetched_at: u64, checked_to: u64) -> Verdict {
+    /// What holds for a copy whose fetch began at `fetched_at` and that was found valid up to
+    /// `checked_to` (0: never checked).
+    pub fn verdict(&self, copy: Subject<'_>, fetched_at: u64, checked_to: u64) -> Verdict {
         let base = fetched_at.max(checked_to);
         if base == self.position() {
             return Verdict::Valid;
         }
-        self.log.verdict(base, |marks| marks.verdict(key, base))
+        self.log.verdict(base, |marks| marks.verdict(copy, base))
     }
 
     /// Whether any of the groups that these names stand for ([`key::group`]) has been made void
@@ -258,7 +188,7 @@ impl PurgeLog {
     /// written, so that it outlives `kill -9`, but not synced. Where writing fails it holds in
     /// memory.
     pub fn invalidate(&self, url: &[u8]) {
-        let (_, written) = self.log.append(Kind::Url { url, soft: false });
+        let (_, written) = self.log.append(Kind::Purged(Class::Url, url, false));
         if let Err(error) = written {
             self.log.tell(&error);
         }
@@ -279,9 +209,17 @@ impl PurgeLog {
     }
 
     /// Whether the copy that superseded others under this ticket, whose fetch began at
-    /// `fetched_at`, was itself purged meanwhile.
-    pub fn admits(&self, ticket: &Ticket, fetched_at: u64) -> Verdict {
-        self.log.verdict(fetched_at, |marks| marks.purged(&ticket.key, fetched_at))
+    /// `fetched_at` and that has these tags, was itself purged meanwhile.
+    pub fn admits(&self, ticket: &Ticket, tags: &Tags, fetched_at: u64) -> Verdict {
+        self.purged(Subject { key: &ticket.key, tags }, fetched_at)
+    }
+
+    /// The same of any copy: what purges say of it, newer copies of its key aside.
+    pub fn purged(&self, copy: Subject<'_>, fetched_at: u64) -> Verdict {
+        if fetched_at == self.position() {
+            return Verdict::Valid;
+        }
+        self.log.verdict(fetched_at, |marks| marks.purged(copy, fetched_at))
     }
 
     /// The superseding copy is on disk: no older one can come back.
@@ -298,13 +236,13 @@ impl PurgeLog {
         self.start_rewriter();
     }
 
-    /// The newest records, at most `limit`, newest first. The floor of a full, damaged or new
-    /// log is listed as a soft purge of everything.
+    /// The newest purges, at most `limit`, newest first. The floor of a full, damaged or new log is
+    /// listed as a soft purge of everything.
     pub fn records(&self, limit: usize) -> Vec<Listed> {
         let marks = self.log.marks.read();
         let mut newest: Vec<Record<'_>> = marks.live().collect();
         newest.sort_unstable_by_key(|record| std::cmp::Reverse(record.position));
-        newest.iter().take(limit).map(Listed::of).collect()
+        newest.iter().filter_map(Listed::of).take(limit).collect()
     }
 
     /// Records held.
@@ -423,19 +361,6 @@ impl Log {
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "purge log cannot be written: a restart may forget its newest records");
         }
-    }
-}
-
-impl Listed {
-    fn of(record: &Record<'_>) -> Self {
-        let (what, soft) = match record.what {
-            // No URL holds a NUL.
-            Kind::Url { url, soft } if url.contains(&0) => (Some(What::Group(url.to_vec())), soft),
-            Kind::Url { url, soft } => (Some(What::Url(url.to_vec())), soft),
-            Kind::Everything { soft } => (Some(What::Everything), soft),
-            Kind::Superseded { .. } | Kind::Retired | Kind::Opened => (None, false),
-        };
-        Self { position: record.position, what, soft }
     }
 }
 

@@ -3,6 +3,8 @@
 
 use twox_hash::XxHash3_64;
 
+use super::terms::Class;
+
 /// The first bytes of the file; the last one is the format's version.
 pub(super) const MAGIC: &[u8; 8] = b"LARDPRG1";
 /// What a record costs besides its payload.
@@ -19,8 +21,8 @@ pub(super) struct Record<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind<'a> {
-    /// A URL, or a path on every host.
-    Url { url: &'a [u8], soft: bool },
+    /// What has this name; softly or not.
+    Purged(Class, &'a [u8], bool),
     /// All that was fetched before.
     Everything { soft: bool },
     /// Older copies of exactly this key.
@@ -34,8 +36,7 @@ pub(super) enum Kind<'a> {
 impl<'a> Kind<'a> {
     fn parts(self) -> (u8, &'a [u8]) {
         match self {
-            Self::Url { url, soft: false } => (1, url),
-            Self::Url { url, soft: true } => (2, url),
+            Self::Purged(class, name, soft) => (code(class) + u8::from(soft), name),
             Self::Everything { soft: false } => (3, b""),
             Self::Everything { soft: true } => (4, b""),
             Self::Superseded { key } => (5, key),
@@ -44,10 +45,13 @@ impl<'a> Kind<'a> {
         }
     }
 
-    fn of(code: u8, payload: &'a [u8]) -> Option<Self> {
-        Some(match (code, payload) {
-            (1, url) => Self::Url { url, soft: false },
-            (2, url) => Self::Url { url, soft: true },
+    fn of(number: u8, payload: &'a [u8]) -> Option<Self> {
+        for class in Class::ALL {
+            if let Some(soft @ (0 | 1)) = number.checked_sub(code(class)) {
+                return Some(Self::Purged(class, payload, soft == 1));
+            }
+        }
+        Some(match (number, payload) {
             (3, []) => Self::Everything { soft: false },
             (4, []) => Self::Everything { soft: true },
             (5, key) => Self::Superseded { key },
@@ -55,6 +59,17 @@ impl<'a> Kind<'a> {
             (7, []) => Self::Opened,
             _ => return None,
         })
+    }
+}
+
+/// The number of a class's hard records; that of the soft ones follows.
+const fn code(class: Class) -> u8 {
+    match class {
+        Class::Url => 1,
+        Class::Host => 8,
+        Class::Tag => 10,
+        Class::Prefix => 12,
+        Class::Glob => 14,
     }
 }
 
@@ -114,10 +129,14 @@ fn header_check(fields: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn samples() -> [Record<'static>; 6] {
+    fn samples() -> [Record<'static>; 10] {
         [
-            Kind::Url { url: b"http://h/a", soft: false },
-            Kind::Url { url: b"", soft: true },
+            Kind::Purged(Class::Url, b"http://h/a", false),
+            Kind::Purged(Class::Url, b"", true),
+            Kind::Purged(Class::Host, b"h", false),
+            Kind::Purged(Class::Tag, b"t", true),
+            Kind::Purged(Class::Prefix, b"/a", false),
+            Kind::Purged(Class::Glob, b"/*", true),
             Kind::Everything { soft: false },
             Kind::Superseded { key: b"http://h/a\0v" },
             Kind::Retired,

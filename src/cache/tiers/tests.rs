@@ -9,7 +9,7 @@ use crate::cache::disk::DiskConfig;
 use crate::cache::entry::{Fields, StoredBody};
 use crate::cache::hash::KeyedHasher;
 use crate::cache::pieces::Segments;
-use crate::semantics::policy::{ClientDirectives, Policy};
+use crate::semantics::policy::Policy;
 use crate::semantics::request::Asked;
 use crate::semantics::spans::Span;
 use crate::semantics::storable;
@@ -41,17 +41,8 @@ fn entry(tiers: &Tiers, body: StoredBody, id: u8) -> Entry {
     let mut fields = HeaderMap::new();
     fields.insert("cache-control", HeaderValue::from_static("max-age=6000"));
     let now = Timestamp::from_millis(1_000_000);
-    let policy = Policy {
-        default_ttl: Duration::ZERO,
-        heuristic_errors: Duration::ZERO,
-        keep_stale: Duration::ZERO,
-        share_set_cookie: false,
-        client_directives: ClientDirectives::Limit,
-        targeted: Vec::new(),
-        route: crate::semantics::route::overrides::Overrides::NONE,
-    };
     let asked = Asked::of(&http::Method::GET, &HeaderMap::new(), false);
-    let stored = storable::storable(&asked, 200, &fields, &policy, now, now).unwrap();
+    let stored = storable::storable(&asked, 200, &fields, &Policy::BARE, now, now).unwrap();
     let mut entry = Entry::new(stored, Fields::copied(&fields), body, tiers.purges.position());
     entry.id = [id; 16];
     entry

@@ -96,6 +96,7 @@ impl Check<'_> {
             ),
             client_directives: value(given.client_directives.as_ref(), ClientDirectives::Limit),
             share_set_cookie: value(given.share_set_cookie.as_ref(), false),
+            keep_tags: value(given.keep_tags.as_ref(), false),
             drop_unkeyed: value(given.drop_unkeyed.as_ref(), UnkeyedNames::default()).0,
             allow_unkeyed: value(given.allow_unkeyed.as_ref(), UnkeyedNames::default()).0,
             targeted: value(given.targeted.as_ref(), vec![CDN_CACHE_CONTROL]),

@@ -134,6 +134,11 @@ pub fn validate(
         routes: Arc::default(),
         workers,
         trusted_proxies,
+        purge_networks: written
+            .top
+            .purge_networks
+            .as_ref()
+            .map_or_else(Vec::new, |g| g.value.0.clone()),
         drain_timeout,
         debug_headers: value(written.top.debug_headers.as_ref(), false),
         admin,

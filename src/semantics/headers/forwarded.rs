@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HeaderName};
+use http::header::{FORWARDED, HeaderName, VIA};
 use http::{HeaderMap, HeaderValue};
 
 use super::super::key::Scheme;
@@ -89,6 +89,20 @@ fn real_ip(headers: &HeaderMap, peer: Option<IpAddr>, trusted: bool) -> Option<I
     last.or_else(own).or(peer)
 }
 
+/// Everybody for whom whoever sent these fields says that it asks: nobody, where it is no proxy.
+/// `None`: it is one, and does not say, or says something that is no address.
+pub fn asks_for(headers: &HeaderMap) -> Option<Vec<IpAddr>> {
+    let lines = headers.get_all(FOR).iter().chain(headers.get_all(REAL_IP));
+    let mut all = Vec::new();
+    for line in lines {
+        for member in line.to_str().ok()?.split(',') {
+            all.push(member.trim().parse().ok()?);
+        }
+    }
+    let is_proxy = headers.contains_key(VIA) || headers.contains_key(FORWARDED);
+    (!all.is_empty() || !is_proxy).then_some(all)
+}
+
 fn append_for(headers: &mut HeaderMap, peer: Option<IpAddr>, trusted: bool) {
     let mut list = Vec::new();
     if trusted {
@@ -163,6 +177,31 @@ mod tests {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn a_proxy_names_all_for_whom_it_asks() {
+        for (case, lines, want) in [
+            ("no proxy", &[][..], Some(&[][..])),
+            ("one", &[("x-forwarded-for", "192.0.2.1")], Some(&["192.0.2.1"])),
+            (
+                "several, on several lines",
+                &[("x-forwarded-for", "::1, 192.0.2.1"), ("x-forwarded-for", "10.0.0.1")],
+                Some(&["::1", "192.0.2.1", "10.0.0.1"]),
+            ),
+            ("by X-Real-IP", &[("x-real-ip", "192.0.2.1")], Some(&["192.0.2.1"])),
+            ("not said", &[("via", "1.1 x")], None),
+            ("in another way", &[("forwarded", "for=192.0.2.1")], None),
+            ("hidden", &[("x-forwarded-for", "unknown, 10.0.0.1")], None),
+            ("empty", &[("x-forwarded-for", "")], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let want = want.map(|all| all.iter().map(|ip| ip.parse().unwrap()).collect());
+            assert_eq!(asks_for(&headers), want, "{case}");
+        }
     }
 
     #[test]

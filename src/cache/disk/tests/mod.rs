@@ -225,6 +225,44 @@ async fn a_hundred_lookups_at_once_are_one_read() {
     disk.close(Duration::from_secs(5)).await;
 }
 
+/// Changes are counted for several keys together: those of others must not make a miss.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_is_found_while_much_else_changes() {
+    const OVER: usize = usize::MAX;
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, _) = open(dir.path(), 64 * MIB);
+    ready(&disk).await;
+    assert_eq!(put(&disk, "kept", b"value").await, Put::Queued);
+    disk.flush().await;
+    // As much as a fast writer changes during one read: more, as when the machine stops the reader
+    // for long, and nothing would be left to tell its change from others'.
+    let one_less = |left: usize| (1..OVER).contains(&left).then(|| left - 1);
+    let allowed = Arc::new(AtomicUsize::new(0));
+    let (other, left) = (disk.clone(), allowed.clone());
+    let busy = std::thread::spawn(move || {
+        let mut changes = 0_u64;
+        loop {
+            match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
+                Ok(_) => {
+                    other.delete(&changes.to_le_bytes());
+                    changes += 1;
+                }
+                Err(0) => std::thread::yield_now(),
+                Err(_) => return changes,
+            }
+        }
+    });
+    let mut missed = 0;
+    for _ in 0..3000 {
+        allowed.store(300, Ordering::Relaxed);
+        missed += usize::from(load(&disk, b"kept").await.is_none());
+    }
+    allowed.store(OVER, Ordering::Relaxed);
+    let changes = busy.join().unwrap();
+    assert!(changes > 3000, "{changes} changes meanwhile");
+    assert_eq!(missed, 0, "of 3000 while {changes} others changed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deletes_during_recovery_hold() {
     let dir = tempfile::tempdir().unwrap();

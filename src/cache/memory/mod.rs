@@ -1,4 +1,8 @@
 //! The memory tier: foyer's in-memory cache, weighed in real bytes (DESIGN D4).
+//!
+//! - `roll`: who is in it.
+
+mod roll;
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -8,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use foyer::{Cache, CacheBuilder, CacheProperties, Event, EventListener, S3FifoConfig};
 
-use crate::cache::entry::Slot;
+use self::roll::Roll;
+use crate::cache::entry::{Entry, Slot};
 use crate::cache::hash::KeyedHasher;
 use crate::observe::metrics::Metrics;
 
@@ -37,17 +42,21 @@ pub struct Memory {
     cache: Cache<Key, Slot, KeyedHasher, CacheProperties>,
     /// Nothing is kept at all.
     off: bool,
+    roll: Arc<Roll>,
     /// foyer goes on telling the first one.
     capacity: Arc<AtomicU64>,
 }
 
-struct Evictions(Arc<Metrics>);
+struct Evictions(Arc<Metrics>, Arc<Roll>);
 
 impl EventListener for Evictions {
     type Key = Key;
     type Value = Slot;
 
-    fn on_leave(&self, reason: Event, _: &Key, _: &Slot) {
+    fn on_leave(&self, reason: Event, key: &Key, slot: &Slot) {
+        if let Slot::Entry(entry) = slot {
+            self.1.leave(key, entry);
+        }
         if reason == Event::Evict {
             self.0.cache.evicted.inc();
         }
@@ -60,19 +69,25 @@ pub fn shards(capacity: u64) -> usize {
     usize::try_from((capacity >> 23).clamp(1, 16)).unwrap_or(1).next_power_of_two()
 }
 
+fn weight(key: &Key, slot: &Slot) -> usize {
+    let on_roll = if matches!(slot, Slot::Entry(_)) { roll::COST } else { 0 };
+    RECORD + on_roll + key.0.len() + slot.weight()
+}
+
 impl Memory {
     /// A tier of `capacity` bytes; 0 keeps nothing.
     pub fn new(capacity: u64, hasher: KeyedHasher, metrics: &Arc<Metrics>) -> Self {
         let bytes = usize::try_from(capacity).unwrap_or(usize::MAX).max(1);
+        let roll = Arc::<Roll>::default();
         let cache = CacheBuilder::new(bytes)
             .with_name("memory")
             .with_shards(shards(capacity))
             .with_eviction_config(S3FifoConfig::default())
             .with_hash_builder(hasher)
-            .with_weighter(|key: &Key, slot: &Slot| RECORD + key.0.len() + slot.weight())
-            .with_event_listener(Arc::new(Evictions(metrics.clone())))
+            .with_weighter(weight)
+            .with_event_listener(Arc::new(Evictions(metrics.clone(), roll.clone())))
             .build();
-        Self { cache, off: capacity == 0, capacity: Arc::new(AtomicU64::new(capacity)) }
+        Self { cache, off: capacity == 0, roll, capacity: Arc::new(AtomicU64::new(capacity)) }
     }
 
     /// What is stored under `key`.
@@ -87,9 +102,20 @@ impl Memory {
 
     /// Stores `slot` under `key`, in place of what was there.
     pub fn insert(&self, key: Bytes, slot: Slot) {
-        if !self.off {
-            drop(self.cache.insert(Key(key), slot));
+        if self.off {
+            return;
         }
+        let key = Key(key);
+        if let Slot::Entry(entry) = &slot {
+            self.roll.enter(key.clone(), entry); // first: it may leave at once
+        }
+        drop(self.cache.insert(key, slot));
+    }
+
+    /// Calls `see` with the key of each response and the response. Nobody is taken to have asked for
+    /// them, and nothing stands still: what comes or goes meanwhile may be seen or not.
+    pub fn each(&self, see: impl FnMut(&[u8], &Arc<Entry>)) {
+        self.roll.each(see);
     }
 
     /// Forgets `key`.
