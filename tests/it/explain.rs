@@ -372,5 +372,5 @@ fn rules_are_explained_by_what_they_then_do() {
     );
     assert!(lines("key_from").contains("the cookie lang, \\\"de\\\""), "{told}");
     assert!(lines("notes").contains("the app is asked for /plain?b=1"), "{told}");
-    assert!(lines("freshness").contains("3600 s: from when it came, by its rule"), "{told}");
+    assert!(lines("freshness").contains("s: from when it came, by its rule (ttl"), "{told}");
 }
