@@ -368,6 +368,16 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// They are one and the same, not only alike.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Entry(one), Self::Entry(two)) => Arc::ptr_eq(one, two),
+            (Self::Variants(one), Self::Variants(two)) => Arc::ptr_eq(one, two),
+            (Self::Segment(one), Self::Segment(two)) => one.as_ptr() == two.as_ptr(),
+            _ => false,
+        }
+    }
+
     /// Memory that the slot takes beside its key, in bytes.
     pub fn weight(&self) -> usize {
         size_of::<Self>()

@@ -293,6 +293,9 @@ impl Tiers {
     /// `store_wait`; past that it stays in memory only.
     pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
         for ToDisk { key, slot, ticket, _counted } in to_disk {
+            if self.memory.get(&key).is_some_and(|newest| !newest.is(&slot)) {
+                continue; // the newer one is written, if it is not yet
+            }
             let on_disk = hot::on_disk(self, &slot, ticket);
             self.write(key, &slot, on_disk).await;
         }

@@ -185,4 +185,13 @@ mod tests {
             assert_eq!(value(&decision, key.map(str::as_bytes)), want, "{case}");
         }
     }
+
+    #[test]
+    fn what_is_a_token() {
+        for (text, want) in
+            [("a", true), ("*a", true), ("a1:/", true), ("1a", false), (":a", false), ("", false)]
+        {
+            assert_eq!(is_token(text.as_bytes()), want, "{text:?}");
+        }
+    }
 }

@@ -255,4 +255,11 @@ mod tests {
             assert_eq!(Coding::of([&value].into_iter()), Some(coding));
         }
     }
+
+    #[test]
+    fn thousandths() {
+        for (text, want) in [("q=0.123", 123), ("q=0.045", 45), ("q=0.9", 900), ("Q=1.000", 1000)] {
+            assert_eq!(weight(Some(text.as_bytes())), Some(want), "{text}");
+        }
+    }
 }

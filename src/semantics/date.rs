@@ -220,4 +220,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn bounds() {
+        let secs =
+            |text| parse(&HeaderValue::from_static(text)).map(|date| date.as_millis() / 1000);
+        for (case, text, want) in [
+            ("no day, RFC 850", "Fooday, 06-Nov-94 08:49:37 GMT", None),
+            ("no day, asctime", "Foo Nov  6 08:49:37 1994", None),
+            ("of 1970", "Thursday, 01-Jan-70 00:00:00 GMT", Some(0)),
+            ("of 2069", "Tuesday, 01-Jan-69 00:00:00 GMT", Some(3_124_224_000)),
+            ("sixty minutes", "Sun, 06 Nov 1994 08:60:37 GMT", None),
+            ("a day's end", "Sun, 06 Nov 1994 23:59:59 GMT", Some(784_166_399)),
+        ] {
+            assert_eq!(secs(text), want, "{case}: {text}");
+        }
+    }
 }

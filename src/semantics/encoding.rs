@@ -177,4 +177,16 @@ mod tests {
             assert_eq!(decodable(status, bound, values.iter()), want, "{case}");
         }
     }
+
+    #[test]
+    fn digests_of_content_go_and_those_of_the_representation_stay() {
+        let mut headers = map(&[
+            ("content-digest", "sha-256=:a:"),
+            ("content-md5", "a"),
+            ("repr-digest", "sha-256=:b:"),
+            ("etag", "x"),
+        ]);
+        drop_digests_of_content(&mut headers);
+        assert_eq!(headers, map(&[("repr-digest", "sha-256=:b:"), ("etag", "x")]));
+    }
 }

@@ -346,4 +346,21 @@ mod tests {
             assert_eq!(got, want, "{case}");
         }
     }
+
+    #[test]
+    fn odd_from_just_beyond_the_bounds() {
+        let value = |len| "x".repeat(len);
+        let fields = |n: usize| map(&vec![("accept", "x"); n]);
+        let (fits, large) = (value(PLAIN_SIZE - 3), value(PLAIN_SIZE - 2));
+        for (case, request, want) in [
+            ("just fits", map(&[("x-a", &fits)]), false),
+            ("one byte more", map(&[("x-a", &large)]), true),
+            ("as many as may be", fields(PLAIN_FIELDS), false),
+            ("one more", fields(PLAIN_FIELDS + 1), true),
+            ("hints", map(&[("sec-ch-ua", "a"), ("sec-ch-ua", "b")]), false),
+            ("conditions", map(&[("if-none-match", "a"), ("if-none-match", "b")]), false),
+        ] {
+            assert_eq!(is_odd(&request), want, "{case}");
+        }
+    }
 }

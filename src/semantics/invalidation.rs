@@ -99,9 +99,7 @@ impl<'a> Parts<'a> {
 }
 
 fn has_scheme(reference: &str) -> bool {
-    let colon = reference.find(':');
-    let other = reference.find(['/', '?']);
-    colon.is_some_and(|colon| other.is_none_or(|other| colon < other))
+    reference.split(['/', '?']).next().is_some_and(|first| first.contains(':'))
 }
 
 /// RFC 3986 §5.2.4.
@@ -178,6 +176,18 @@ mod tests {
                 let got: Vec<_> = got.into_iter().map(|u| String::from_utf8(u).unwrap()).collect();
                 assert_eq!(got, want, "{case}: {field:?}");
             }
+        }
+    }
+
+    #[test]
+    fn schemes_that_have_a_cache() {
+        for (url, want) in [
+            ("HTTP://a.org/x", Some(Scheme::Http)),
+            ("https://a.org/x", Some(Scheme::Https)),
+            ("ftp://a.org/x", None),
+            ("/x", None),
+        ] {
+            assert_eq!(Parts::of(url).map(|parts| parts.scheme), want, "{url}");
         }
     }
 }

@@ -79,7 +79,7 @@ pub fn primary(
     forwarded_host: Option<&str>,
     out: &mut Vec<u8>,
 ) {
-    out.reserve(10 + authority.len() + path_and_query.len());
+    out.reserve([10, authority.len(), path_and_query.len()].iter().sum());
     out.extend_from_slice(scheme.as_str().as_bytes());
     out.extend_from_slice(b"://");
     let authority = without_default_port(scheme, authority);
@@ -513,5 +513,15 @@ mod tests {
         assert_ne!(one, part(&whole, b"bytes=0-1", b""));
         assert_ne!(one, part(&whole, b"bytes=0-2", b"\"a\""));
         assert_eq!(url_part(&one), whole);
+    }
+
+    #[test]
+    fn parts_of_a_short_key() {
+        for scheme in [Http, Https] {
+            let short = key(scheme, "a", "/b?c", None);
+            assert_eq!(path(&short), b"/b");
+            let want = [scheme.as_str().as_bytes(), b"://a\0gnews"].concat();
+            assert_eq!(group(&short, "news"), want);
+        }
     }
 }

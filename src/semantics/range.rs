@@ -454,4 +454,11 @@ mod tests {
             assert_eq!(range_value(wanted, len), want, "{case}");
         }
     }
+
+    #[test]
+    fn one_range_or_several() {
+        for (range, single) in [("bytes=0-1", true), ("bytes=-5", true), ("bytes=0-1,5-6", false)] {
+            assert_eq!(Ranges::of(&request(range, None)).unwrap().is_single(), single, "{range}");
+        }
+    }
 }

@@ -193,8 +193,7 @@ pub fn target<'a>(
         (Some(_), _) => return Err(BadRequest::Scheme),
         (None, Some(_)) => return Err(BadRequest::Target),
     };
-    let path_and_query = match uri.path_and_query().map_or("", |path| path.as_str()) {
-        "" => Cow::Borrowed("/"),
+    let path_and_query = match uri.path_and_query().map_or("/", |path| path.as_str()) {
         "*" if *method == Method::OPTIONS && uri.authority().is_none() => Cow::Borrowed("*"),
         path if path.starts_with('/') => Cow::Borrowed(path),
         // http://host?query: the path is empty, which is `/` (RFC 9110 §4.2.3).

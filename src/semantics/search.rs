@@ -193,4 +193,12 @@ mod tests {
             prop_assert_eq!(count(&once), count(query.as_bytes()));
         }
     }
+
+    #[test]
+    fn as_long_as_may_be() {
+        let frame = "params=(\"\")".len();
+        let said = |len| variance(&format!("params=(\"{}\")", "x".repeat(len - frame)));
+        assert!(said(MAX_BYTES).is_some());
+        assert_eq!(said(MAX_BYTES + 1), None);
+    }
 }

@@ -182,6 +182,8 @@ mod tests {
         assert!(directives.private && !directives.no_cache && !directives.no_store);
         assert!(directives.must_revalidate);
         assert_eq!(directives.withheld, ["a"]);
+        let token = said(&[(CDN, "no-cache=x-a")]).directives;
+        assert!(!token.no_cache && token.withheld == ["x-a"], "a token names one, too");
         let whole = said(&[("cache-control", "no-transform"), (CDN, "no-cache=(a b)")]).directives;
         assert!(whole.no_cache, "an argument that is no name holds for all");
         assert!(whole.no_transform, "no directive of caching");

@@ -204,4 +204,18 @@ mod tests {
         }
         assert!(!unkeyed.are_in(&HeaderMap::new()));
     }
+
+    #[test]
+    fn one_name_of_any_length() {
+        let long = HeaderName::from_bytes("x".repeat(70).as_bytes()).unwrap();
+        for name in [HeaderName::from_static("x-theme"), long] {
+            let unkeyed = Unkeyed::new(std::slice::from_ref(&name), &KNOWN);
+            let mut headers = map(&[("x-them", "other"), ("accept", "*/*")]);
+            let before = headers.clone();
+            assert!(!unkeyed.drop_from(&mut headers), "{name}");
+            headers.insert(&name, HeaderValue::from_static("dark"));
+            assert!(unkeyed.drop_from(&mut headers), "{name}");
+            assert_eq!(headers, before);
+        }
+    }
 }

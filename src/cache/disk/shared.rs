@@ -25,6 +25,7 @@ impl Shared {
         let size = entry::size_on_disk(&key, &value);
         // First of all, so that whatever happens next leaves a miss and not the older copy.
         let older = self.forget(&key);
+        let before = self.changes_of(&key);
         let refuse = |put: Put, older: Vec<OnDisk>| {
             tell(older, false);
             put
@@ -47,9 +48,12 @@ impl Shared {
             drop(state);
             return Err((refuse(Put::Off, older), on_disk));
         }
-        // Another put of this key may have come in while this one waited for room.
-        let mut told = state.forget(&key);
-        told.extend(older);
+        if self.changes_of(&key) != before {
+            // A newer one, or a delete, came while this one waited: it must not take its place.
+            drop(state);
+            return Err((refuse(Put::Outdated, older), on_disk));
+        }
+        let mut told = older;
         told.extend(on_disk);
         self.changed(&key);
         state.pending.queue(key, value, size, told, room);

@@ -78,6 +78,8 @@ pub enum Put {
     Behind,
     /// Larger than [`super::Disk::max_value`] allows: not kept.
     TooLarge,
+    /// A newer value of the key, or a delete, came while this one waited: not kept.
+    Outdated,
     /// There is no disk at the moment: not kept.
     Off,
 }

@@ -180,3 +180,26 @@ async fn a_hundred_requests_at_once_read_the_disk_once() {
     }
     tiers.close(Duration::from_secs(10)).await;
 }
+
+/// Between being found and being with the disk's writer, a response may be withdrawn or replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_late_brings_nothing_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tiers, _) = tiers(dir.path(), MIB).await;
+    let admit = |id| tiers.admit("k".into(), entry(&tiers, inline(10), id)).unwrap().1;
+    let on_disk = async || {
+        tiers.disk.flush().await;
+        tiers.memory.remove(b"k");
+        found(&tiers, "k").await.map(|found| found.entry.id[0])
+    };
+    let late = admit(1);
+    tiers.memory.remove(b"k"); // evicted: nobody but the writer-to-be knows of it
+    tiers.withdraw(b"k");
+    tiers.write_behind([late]).await;
+    assert_eq!(on_disk().await, None, "withdrawn");
+    let (older, newer) = (admit(2), admit(3));
+    tiers.write_behind([newer]).await;
+    tiers.write_behind([older]).await;
+    assert_eq!(on_disk().await, Some(3), "the newest, whoever is written last");
+    tiers.close(Duration::from_secs(10)).await;
+}

@@ -77,7 +77,7 @@ impl Tiers {
     /// Forgets the copy at `key` for good: the origin says by now that it may not be kept. The disk
     /// only loses sight of what is deleted, so the key goes into the log, too.
     pub fn withdraw(&self, key: &[u8]) {
-        if self.disk.may_contain(key) {
+        if self.may_hold(key) || !self.are_written_behind() {
             let _ = self.purges.supersede(key); // nothing comes in its place
         }
         self.remove(key);

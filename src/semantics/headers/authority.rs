@@ -18,7 +18,7 @@ enum Class {
 static CLASSES: [Class; 256] = {
     let mut table = [Class::Other; 256];
     let mut byte = 0;
-    while byte < 128 {
+    while byte < table.len() {
         table[byte] = match byte as u8 {
             b'A'..=b'Z' => Class::Upper,
             b'a'..=b'z'
@@ -121,7 +121,10 @@ mod tests {
             ("IPv4", "127.0.0.1:1", Some("127.0.0.1:1")),
             ("IPv6", "[::1]", Some("[::1]")),
             ("IPv6 and port", "[2001:DB8::1]:8080", Some("[2001:db8::1]:8080")),
+            ("one capital", "A", Some("a")),
             ("escaped", "a%2fb", Some("a%2fb")),
+            ("no digit, then one", "a%zf", None),
+            ("a digit, then none", "a%2z", None),
             ("half escaped", "a%2", None),
             ("IPv6 without brackets", "::1", None),
             ("no address in brackets", "[a]", None),
@@ -145,5 +148,12 @@ mod tests {
         }
         assert!(matches!(parse("a.org"), Some(Cow::Borrowed(_))), "nothing to change, no copy");
         assert_eq!(parse(&"a".repeat(LONGEST + 1)), None);
+    }
+
+    #[test]
+    fn the_longest() {
+        let authority = |name| format!("{}:65535", "a".repeat(name));
+        assert!(parse(&authority(255)).is_some());
+        assert!(parse(&authority(256)).is_none());
     }
 }

@@ -293,4 +293,14 @@ mod tests {
         assert_eq!(headers.get("x-forwarded-for").unwrap(), "1.1.1.1, 2.2.2.2, 192.0.2.1");
         assert!(!headers.contains_key("x-forwarded-host"), "HTTP/1.0 without Host");
     }
+
+    #[test]
+    fn a_trusted_peer_may_say_that_there_was_no_tls() {
+        for (proto, want) in
+            [("http", Scheme::Http), ("HTTPS", Scheme::Https), ("x", Scheme::Https)]
+        {
+            let told = map(&[("x-forwarded-proto", proto)]);
+            assert_eq!(client_view(&told, true, Scheme::Https, "a").scheme, want, "{proto}");
+        }
+    }
 }

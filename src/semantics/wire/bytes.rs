@@ -166,4 +166,16 @@ mod tests {
     fn lists_leave_empty_members_out() {
         assert_eq!(list(b" a ,,\tb, ").collect::<Vec<_>>(), [b"a", b"b"]);
     }
+
+    /// What tells a suspicious word from others must not be put at ease by a second bad byte.
+    #[test]
+    fn two_bad_bytes_in_a_word_are_no_better_than_one() {
+        for text in [&b"a\x01bc\x7fdef"[..], b"a\x7fbc\x01def", b"\x01\x7f\x01\x7f\x01\x7f\x01\x7f"]
+        {
+            assert!(!is_value(text), "{}", text.escape_ascii());
+        }
+        for text in [&b"/a\"<>`bc"[..], b"/\x7f\x80\x01#abc", &[0x80; 8], &[0xff; 16]] {
+            assert!(!is_plain_target(text), "{}", text.escape_ascii());
+        }
+    }
 }

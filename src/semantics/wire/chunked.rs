@@ -142,7 +142,7 @@ impl Chunked {
             if self.digits > SIZE_DIGITS || self.size >> 59 != 0 {
                 return Err(Violation::ChunkOverflow);
             }
-            self.size = (self.size << 4) | u64::from(digit);
+            self.size = self.size * 16 + u64::from(digit);
             return Ok(Step::Size);
         }
         match byte {

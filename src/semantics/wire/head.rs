@@ -214,7 +214,7 @@ fn coding(value: &[u8]) -> Coding {
     let named = |member: &[u8]| token_length(member) > 0;
     let mut members = list(value);
     let Some(last) = members.next_back() else { return Coding::Malformed };
-    if !named(last) || !list(value).all(named) {
+    if !list(value).all(named) {
         Coding::Malformed
     } else if members.any(is_chunked) {
         Coding::ChunkedNotLast
@@ -261,5 +261,54 @@ mod tests {
         assert_eq!(next(), Some((&b"Host"[..], &b"a.org"[..])));
         assert_eq!(next(), Some((&b"Accept"[..], &b"*/*"[..])));
         assert_eq!(next(), None, "a tab is left to the careful way");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_field_line() {
+        let longest = "a".repeat(NAME_MOST);
+        let (fits, longer) = (format!("{longest}:v"), format!("{longest}a:v"));
+        let name = |line: &[u8]| field(line, Values::Strict).map(|(name, _)| name.len());
+        for (case, line, want) in [
+            ("a name that just fits", fits.as_str(), Ok(NAME_MOST)),
+            ("a longer one", &longer, Err(Violation::FieldName)),
+            ("CR in the name", "ab\rc: d", Err(Violation::BareCr)),
+            ("CR at once", "\rc: d", Err(Violation::BareCr)),
+            ("NUL in the name", "ab\0c: d", Err(Violation::Nul)),
+            ("no colon", "abc", Err(Violation::FieldName)),
+        ] {
+            assert_eq!(name(line.as_bytes()), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn names_as_long_as_those_that_frame_do_not() {
+        let mut framing = Framing::default();
+        framing.take(b"x-content-type", b"1").unwrap();
+        framing.take(b"content-languages", b"chunked").unwrap();
+        assert_eq!((framing.length, framing.coding), (None, Coding::Absent));
+    }
+
+    #[test]
+    fn codings() {
+        for (value, want) in [
+            ("Chunked", Coding::Chunked),
+            ("gzip", Coding::Others),
+            ("gzip, chunked", Coding::OthersThenChunked),
+            ("chunked, gzip", Coding::ChunkedNotLast),
+            ("chunked,", Coding::ChunkedNotLast),
+            ("(a, gzip", Coding::Malformed),
+            ("gzip, (a", Coding::Malformed),
+            (",", Coding::Malformed),
+        ] {
+            assert_eq!(coding(value.as_bytes()), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_waited_for_up_to_the_bound() {
+        let limits = WireLimits { head_size: 20, ..WireLimits::default() };
+        let next = |len: usize| Lines::default().next(&vec![b'a'; len], &limits).map(|_| ());
+        assert_eq!(next(20), Ok(()));
+        assert_eq!(next(21), Err(Violation::HeadTooLarge));
     }
 }

@@ -76,7 +76,6 @@ impl RequestScanner {
                     }
                     Err(what) => return self.break_off(at, what, true),
                 },
-                State::Body { .. } if rest.is_empty() => return Scan::Pass,
                 State::Body { body: Body::Length(left), upgrade } => {
                     let here = rest.len() as u64;
                     if *left > here {
@@ -238,7 +237,7 @@ impl Head {
         if self.framing.coding == Coding::Chunked {
             return Some(Body::Chunked(Chunked::new(Values::Strict)));
         }
-        self.framing.length.filter(|length| *length > 0).map(Body::Length)
+        self.framing.length.map(Body::Length)
     }
 
     /// HTTP/1.0 cannot be upgraded (RFC 9110 §7.8).
@@ -380,6 +379,11 @@ mod tests {
             ("HTTP/1.2", "GET / HTTP/1.2", Some(Violation::Version)),
             ("lower case", "GET / http/1.1", Some(Violation::RequestLine)),
             ("many digits", "GET / HTTP/1.10", Some(Violation::RequestLine)),
+            ("no major number", "GET / HTTP/x.1", Some(Violation::RequestLine)),
+            ("no minor number", "GET / HTTP/2.x", Some(Violation::RequestLine)),
+            ("another version, no target", "GET  HTTP/2.0", Some(Violation::RequestLine)),
+            ("no version, target just fits", &just[..104], Some(Violation::RequestLine)),
+            ("no version, target too long", &long[..105], Some(Violation::TargetTooLong)),
             ("other protocol", "GET / ICY/1.1", Some(Violation::RequestLine)),
             ("bare CR", "GET /\r HTTP/1.1", Some(Violation::RequestLine)),
             ("TLS", "\x16\x03\x01", Some(Violation::RequestLine)),
@@ -687,6 +691,7 @@ mod tests {
 
     #[test]
     fn every_violation_has_a_status_that_refuses() {
+        let mut reasons = std::collections::HashSet::new();
         for (what, status) in [
             (Violation::RequestLine, 400),
             (Violation::LengthAndCoding, 400),
@@ -698,6 +703,57 @@ mod tests {
             (Violation::Surplus, 502),
         ] {
             assert_eq!(what.status(), status, "{}", what.reason());
+            assert!(!what.reason().is_empty() && reasons.insert(what.reason()), "{what:?}");
+        }
+    }
+
+    #[test]
+    fn names_as_long_as_those_that_matter_do_not() {
+        let fields = "Host: h\r\nLink: </a>\r\nReferer: websocket\r\nConnection: upgrade\r\n";
+        let head = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+        assert_eq!(violation(head.as_bytes()), OK, "a Link is no Host, a Referer no Upgrade");
+        let fields = "Host: h\r\nUser-Agent: upgrade\r\nUpgrade: websocket\r\n";
+        let head = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+        assert_eq!(violation(head.as_bytes()), OK, "a User-Agent is no Connection");
+    }
+
+    #[test]
+    fn between_messages_is_neither_in_a_head_nor_in_a_body() {
+        let mut scanner = scanner();
+        for (bytes, between) in [
+            ("", true),
+            ("POST / HTTP/1.1\r\nHost: h\r\n", false),
+            ("Content-Length: 2\r\n\r\n", false),
+            ("a", false),
+            ("b", true),
+            ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", true),
+        ] {
+            let held =
+                if bytes.starts_with("Content") { "POST / HTTP/1.1\r\nHost: h\r\n" } else { "" };
+            let _ = scanner.feed(format!("{held}{bytes}").as_bytes());
+            assert_eq!(scanner.between_messages(), between, "after {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_chunked_bodies() {
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let zeros = |n: usize| format!("{}1\r\na\r\n0\r\n\r\n", "0".repeat(n - 1));
+        let extension = |n: usize| format!("0;{}\r\n\r\n", "e".repeat(n - 1));
+        let trailers = |n: usize| format!("0\r\nT: {}\r\n\r\n", "t".repeat(n - 7));
+        let fields = |n: usize| format!("0\r\n{}\r\n", "a:\r\n".repeat(n));
+        for (case, body, want) in [
+            ("digits", zeros(16), OK),
+            ("a digit more", zeros(17), Some(Violation::ChunkOverflow)),
+            ("extension", extension(16), OK),
+            ("a longer one", extension(17), Some(Violation::ChunkExtensionsTooLarge)),
+            ("trailers", trailers(64), OK),
+            ("longer ones", trailers(65), Some(Violation::TrailersTooLarge)),
+            ("fields", fields(8), OK),
+            ("one more", fields(9), Some(Violation::TrailersTooLarge)),
+        ] {
+            assert_eq!(violation(format!("{head}{body}").as_bytes()), want, "{case}: {body:?}");
         }
     }
 }

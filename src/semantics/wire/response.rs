@@ -410,4 +410,21 @@ mod tests {
         scanner.expect(&Method::GET, false);
         assert_eq!(scanner.feed(answer), surplus, "a broken connection stays broken");
     }
+
+    #[test]
+    fn a_head_is_due_until_it_is_there() {
+        let mut scanner = ResponseScanner::new(WireLimits::default());
+        assert!(!scanner.in_head());
+        scanner.expect(&Method::GET, false);
+        assert!(scanner.in_head());
+        let _ = scanner.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n");
+        assert!(!scanner.in_head());
+    }
+
+    #[test]
+    fn only_transfer_encoding_tells_what_comes_last() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\
+            Content-Languages: chunked\r\n\r\nabc";
+        assert_eq!(end(&Method::GET, false, head), ToClose);
+    }
 }

@@ -368,6 +368,28 @@ async fn fifty_quick_closes_under_load_end_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_room_takes_no_newer_ones_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        DiskConfig { store_wait: Duration::from_secs(30), ..DiskConfig::new(dir.path(), 64 * MIB) };
+    let (disk, _) = open_with(config);
+    ready(&disk).await;
+    let large = Bytes::from(vec![7; disk.max_value()]);
+    let mut waited = 0;
+    while waited < 3 {
+        let mut late = Box::pin(disk.put(Bytes::from_static(b"k"), large.clone(), None));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(late.as_mut().poll(cx))).await;
+        if polled.is_pending() {
+            disk.delete(b"k");
+            assert_eq!(late.await, Put::Outdated);
+            assert_eq!(load(&disk, b"k").await, None);
+            waited += 1;
+        }
+    }
+    disk.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn odd_sizes_and_no_disk_are_no_panic() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, _) = open(dir.path(), 0);
