@@ -53,6 +53,7 @@ mod purge;
 mod query;
 mod range_head;
 mod real_app;
+mod recipes;
 mod recode;
 mod reload;
 mod requests_bad;
