@@ -60,6 +60,7 @@ mod requests_bad;
 mod restart;
 mod route;
 mod route_keys;
+mod rules;
 mod search;
 mod stale;
 mod streaming;
