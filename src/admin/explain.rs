@@ -89,6 +89,7 @@ pub fn shown(told: &Explanation, now: Timestamp) -> Value {
         "cache_status": told.cache_status,
         "key": readable(&told.key),
         "key_from": told.key_from,
+        "rule": told.rule,
         "tiers": told.tiers,
         "stored": told.stored.as_ref().map(|seen| EntryShown::of(seen, now)),
         "freshness": told.freshness,

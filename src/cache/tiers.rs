@@ -16,6 +16,7 @@ mod terms;
 mod void;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,10 +26,11 @@ use crate::cache::codec;
 use crate::cache::disk::{Disk, DiskCopy, DiskState, OnDisk, Put};
 use crate::cache::entry::{Entry, EntryId, Known, Slot, Variants};
 use crate::cache::memory::Memory;
-use crate::cache::purge::{PurgeLog, Verdict};
+use crate::cache::purge::{PurgeLog, Ticket, Verdict};
 use crate::cache::queries::Queries;
 use crate::cache::searches::Searches;
 use crate::cache::tiers::incomplete::Incomplete;
+use crate::cache::tiers::terms::Counted;
 use crate::observe::metrics::Metrics;
 use crate::semantics::{key, language, vary};
 
@@ -52,13 +54,15 @@ pub struct Tiers {
     /// Who puts parts to what is stored reads it first: one at a time.
     pub combining: tokio::sync::Mutex<()>,
     incomplete: Incomplete,
+    /// How many wait to be handed to the disk's writer.
+    behind: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        let (searches, queries, variant_lists, combining, incomplete) = Default::default();
+        let (searches, queries, variant_lists, combining, incomplete, behind) = Default::default();
         Self {
             memory,
             disk,
@@ -68,8 +72,18 @@ impl Tiers {
             variant_lists,
             combining,
             incomplete,
+            behind,
             metrics,
         }
+    }
+
+    /// All that lookups find has been handed to the disk's writer.
+    pub fn are_written_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed) == 0
+    }
+
+    fn to_disk(&self, key: Bytes, slot: Slot, ticket: Option<Ticket>) -> ToDisk {
+        ToDisk { key, slot, ticket, _counted: Counted::among(&self.behind) }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
@@ -236,7 +250,7 @@ impl Tiers {
         let entry = Arc::new(entry);
         self.memory.insert(key.clone(), Slot::Entry(entry.clone()));
         self.metrics.cache.stored.inc();
-        Ok((entry.clone(), ToDisk { key, slot: Slot::Entry(entry), ticket }))
+        Ok((entry.clone(), self.to_disk(key, Slot::Entry(entry), ticket)))
     }
 
     /// Takes `entry` in as a variant of `primary`: the variant first, then the list that leads to
@@ -271,14 +285,14 @@ impl Tiers {
         let names = selected.names.into();
         let slot = Slot::Variants(Arc::new(Variants { names, generation, known }));
         self.memory.insert(primary.clone(), slot.clone());
-        behind.push(ToDisk { key: primary, slot, ticket: None });
+        behind.push(self.to_disk(primary, slot, None));
         Some(behind)
     }
 
     /// Hands what was admitted to the disk's writer, which is waited for no longer than
     /// `store_wait`; past that it stays in memory only.
     pub async fn write_behind(&self, to_disk: impl IntoIterator<Item = ToDisk>) {
-        for ToDisk { key, slot, ticket } in to_disk {
+        for ToDisk { key, slot, ticket, _counted } in to_disk {
             let on_disk = hot::on_disk(self, &slot, ticket);
             self.write(key, &slot, on_disk).await;
         }

@@ -135,6 +135,7 @@ fn explained(body: &str) -> String {
     part("key", &told["key"]);
     for (title, name) in [
         ("", "key_from"),
+        ("rule", "rule"),
         ("tiers", "tiers"),
         ("stored", "stored"),
         ("freshness", "freshness"),

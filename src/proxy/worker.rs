@@ -141,6 +141,11 @@ impl Worker {
         view.clone()
     }
 
+    /// No fetch is under way, and what was stored is with the disk's writer.
+    pub fn is_settled(&self) -> bool {
+        self.house.metrics.cache.flights.get() == 0 && self.house.tiers.are_written_behind()
+    }
+
     /// Counts and logs a finished request.
     pub fn finish(&self, record: &Record) {
         self.house.metrics.record(self.id, record);

@@ -122,12 +122,17 @@ pub fn url_part(key: &[u8]) -> &[u8] {
     key.get(..end).unwrap_or(key)
 }
 
-/// The path in a key, without its query.
-pub fn path(key: &[u8]) -> &[u8] {
+/// The path in a key, and its query.
+pub fn target(key: &[u8]) -> &[u8] {
     let url = url_part(key);
     let authority_at = memchr::memmem::find(url, b"://").map_or(0, |at| at + 3);
     let rest = url.get(authority_at..).unwrap_or_default();
-    let target = memchr::memchr(b'/', rest).and_then(|at| rest.get(at..)).unwrap_or_default();
+    memchr::memchr(b'/', rest).and_then(|at| rest.get(at..)).unwrap_or_default()
+}
+
+/// The path in a key, without its query.
+pub fn path(key: &[u8]) -> &[u8] {
+    let target = target(key);
     let end = memchr::memchr(b'?', target).unwrap_or(target.len());
     target.get(..end).unwrap_or_default()
 }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use super::route::overrides::Overrides;
 use super::stored::Stored;
 use super::time::Timestamp;
 
 /// Reasons in a word, and in a sentence that goes on after "because" or a colon.
-const REASONS: [(&str, &str); 37] = [
+const REASONS: [(&str, &str); 39] = [
     // Why nothing is stored (`storable`, `guard`, and the fill's own).
     ("method", "only answers to GET are stored"),
     ("request-body", "the request has a body, which is no part of the key"),
@@ -47,6 +48,8 @@ const REASONS: [(&str, &str); 37] = [
     // Why the cache has no part in it.
     ("precondition", "If-Match and If-Unmodified-Since are the app's to judge"),
     ("upgrade", "the request asks for another protocol"),
+    ("route-off", "its rule says cache = \"off\""),
+    ("route-cookie", "it has a cookie that its rule takes past the cache (bypass_cookies)"),
     // Why what is stored is not used as it is.
     ("no-cache", "the app said no-cache: it is validated before each use"),
     ("purged", "a soft purge made it stale"),
@@ -73,10 +76,12 @@ pub fn reason(word: &str) -> &str {
     REASONS.iter().find(|(known, _)| *known == word).map_or(word, |(_, sentence)| sentence)
 }
 
-/// How fresh `stored` is, step by step.
-pub fn freshness(stored: &Stored, now: Timestamp) -> Vec<String> {
+/// How fresh `stored` is, step by step; `route`: what the rule says that its request meets.
+pub fn freshness(stored: &Stored, route: &Overrides, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
+    let ruled = route.lifetime(stored.status).map(|ttl| stored.initial_age.saturating_add(ttl));
     let guess = match (stored.heuristic, stored.last_modified) {
+        _ if ruled == Some(stored.lifetime) => "from when it came, by its rule (ttl, status_ttl)",
         (false, _) => "as the app said (s-maxage, max-age, Expires)",
         (true, Some(_)) => "a guess: a tenth of the time since Last-Modified, within its bounds",
         (true, None) => "a guess: cache.default_ttl",
@@ -167,6 +172,8 @@ mod tests {
     fn arithmetic_adds_up() {
         let aged = Stored { initial_age: Duration::from_secs(20), ..minute() };
         let guessed = Stored { heuristic: true, ..minute() };
+        let route = Overrides { ttl: Some(Duration::from_secs(20)), ..Overrides::NONE };
+        let ruled = Stored { lifetime: Duration::from_secs(20), ..minute() };
         for (case, stored, now, want) in [
             (
                 "fresh",
@@ -191,8 +198,14 @@ mod tests {
                 &["lifetime 60", "age 90", "stale since 30 s: 90 s > 60 s"],
             ),
             ("guessed", guessed, at(0), &["a guess: cache.default_ttl", "age 0 s", "another 60 s"]),
+            (
+                "ruled",
+                ruled,
+                at(0),
+                &["lifetime 20 s: from when it came, by its rule", "a", "fresh"],
+            ),
         ] {
-            let said = freshness(&stored, now);
+            let said = freshness(&stored, &route, now);
             assert_eq!(said.len(), want.len(), "{case}: {said:?}");
             for (line, part) in said.iter().zip(want) {
                 assert!(line.contains(part), "{case}: {line:?} has no {part:?}");

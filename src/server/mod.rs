@@ -44,4 +44,8 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Answers one request. Calls [`Conn::next_request`] first.
     fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Self::Body>;
+
+    /// Nothing is left to be done for requests that were answered. Asked at the end of a drain,
+    /// which waits a moment for it.
+    fn is_settled(&self) -> bool;
 }

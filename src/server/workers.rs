@@ -25,6 +25,9 @@ use crate::observe::metrics::Metrics;
 /// first, and at most.
 const BACK_OFF: Duration = Duration::from_millis(10);
 const BACK_OFF_MOST: Duration = Duration::from_secs(1);
+/// How long a drain waits, once all connections have ended, for what is done behind answers.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+const SETTLE_TICK: Duration = Duration::from_millis(1);
 /// How long a worker may take to stop once its connections were cut.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -183,8 +186,17 @@ async fn run<S: Serve>(
     accept_until_drain(worker, &listener, &mut stage, serve).await;
     worker.begin_drain();
     accept_the_queue(worker, listener, serve);
+    let ended = async {
+        worker.emptied().await;
+        let settled = async {
+            while !serve.is_settled() {
+                sleep(SETTLE_TICK).await;
+            }
+        };
+        let _ = timeout(SETTLE_LIMIT, settled).await; // what is lost then is fetched again
+    };
     tokio::select! {
-        () = worker.emptied() => {}
+        () = ended => {}
         // An error means that nobody will join us.
         _ = stage.wait_for(|stage| *stage == Stage::Over) => {}
     }

@@ -310,3 +310,67 @@ fn the_command_line_explains_with_the_reason_on_top() {
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     assert!(String::from_utf8_lossy(&out.stderr).contains("http://host/path"), "{out:?}");
 }
+
+#[test]
+fn rules_are_explained_by_what_they_then_do() {
+    let origin = app();
+    let larder = Larder::with(
+        &origin,
+        r#"
+        [[route]]
+        name = "off"
+        path = "/private"
+        cache = "off"
+        [[route]]
+        name = "canonical"
+        path = "/go/*"
+        redirect = "https://www.app.test/{rest}"
+        redirect_status = 308
+        [[route]]
+        name = "robots"
+        path = "/robots.txt"
+        answer = 200
+        answer_body = "User-agent: *"
+        [[route]]
+        name = "shop"
+        path = ["/silent", "/shop/*"]
+        ttl = "1h"
+        drop_tracking = true
+        bypass_cookies = ["session"]
+        vary_cookies = ["lang"]
+        rewrite = "/plain"
+        "#,
+    );
+    let lang = [("Cookie", "lang=de")];
+    let session = [("Cookie", "session=1; lang=de")];
+    for (case, target, headers, rule, reason) in [
+        ("no rule", "/page", &[][..], "none: all 4", "nothing is stored"),
+        ("past the cache", "/private", &[], "\"off\"", "its rule says cache = \"off\""),
+        ("a redirect", "/go/a?b", &[], "\"canonical\"", "with 308 to https://www.app.test/a by"),
+        (
+            "its own answer",
+            "/robots.txt",
+            &[],
+            "\"robots\"",
+            "answered with 200 by the rule robots",
+        ),
+        ("a lifetime", "/shop/a?utm_source=x&b=1", &lang, "\"shop\"", "nothing is stored"),
+        ("the same without", "/shop/a?b=1", &lang, "\"shop\"", "fresh for another 3599 s"),
+        ("another cookie", "/shop/a?b=1", &[], "\"shop\"", "nothing is stored"),
+        ("a session", "/shop/a?b=1", &session, "\"shop\"", "(bypass_cookies)"),
+    ] {
+        let told = explain(&larder, target, "GET", headers);
+        assert!(told["rule"].as_str().expect("a rule").contains(rule), "{case}: {told}");
+        let answer = agree(&larder, target, "GET", headers);
+        assert!(answer.contains(reason), "{case}: {answer}");
+    }
+    let told = explain(&larder, "/shop/a?utm_source=x&b=1", "GET", &lang);
+    let lines = |name: &str| told[name].to_string();
+    assert!(
+        lines("key_from").contains("/shop/a?b=1: what the rule leaves of /shop/a?utm"),
+        "{told}"
+    );
+    assert!(lines("key_from").contains("the cookie lang, \\\"de\\\""), "{told}");
+    assert!(lines("notes").contains("the app is asked for /plain?b=1"), "{told}");
+    assert!(lines("freshness").contains("s: from when it came, by its rule (ttl"), "{told}");
+}

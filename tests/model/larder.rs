@@ -99,6 +99,10 @@ impl Serve for Service {
     fn call(&self, conn: &Arc<Conn>, request: Request<Incoming>) -> Reply<Body> {
         service::call(&self.0, conn, request)
     }
+
+    fn is_settled(&self) -> bool {
+        self.0.is_settled()
+    }
 }
 
 impl InProcess {

@@ -1,6 +1,7 @@
 //! What goes in and out of the tiers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::HeaderName;
@@ -37,6 +38,24 @@ pub struct ToDisk {
     pub(super) slot: Slot,
     /// Logged for the copy that this one replaces.
     pub(super) ticket: Option<Ticket>,
+    /// Counted until it is with the disk's writer.
+    pub(super) _counted: Counted,
+}
+
+/// One of those that are counted, until it is dropped.
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    pub(super) fn among(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// By what a response was selected among its key's variants.

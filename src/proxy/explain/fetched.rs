@@ -9,7 +9,7 @@ use crate::clock;
 use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::worker::Worker;
-use crate::proxy::{fetch, fill, forward};
+use crate::proxy::{fetch, fill, forward, route};
 use crate::semantics::{headers, storable, words};
 
 /// Asks as a fetch would, and judges the answer as a fill does.
@@ -36,6 +36,7 @@ pub(super) async fn ask_origin(worker: &Arc<Worker>, ask: &Ask, told: &mut Expla
     };
     let at = clock::now();
     headers::receive(response.headers_mut(), at);
+    route::edit_answer(&ask.view, response.headers_mut());
     let status = response.status().as_u16();
     let fields = deciding(response.headers());
     let (answer, freshness) = match fill::would_keep(&plan, response, asked_at, at) {
@@ -46,7 +47,10 @@ pub(super) async fn ask_origin(worker: &Arc<Worker>, ask: &Ask, told: &mut Expla
             } else {
                 words::reason(if stored.no_cache { "no-cache" } else { "expired" }).to_owned()
             };
-            (format!("would be stored: {how}"), words::freshness(&stored, at))
+            (
+                format!("would be stored: {how}"),
+                words::freshness(&stored, &ask.view.policy.route, at),
+            )
         }
         Err(word) => {
             if told.stored.is_none() {

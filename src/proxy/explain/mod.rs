@@ -1,9 +1,11 @@
 //! Why would a request be answered as it is? Walks the same way as [`super::service`], by the same
 //! decisions, and touches nothing (DESIGN D10).
 //!
-//! - `terms`: what is asked, and what is said. `fetched`: what the origin has to say.
+//! - `terms`: what is asked, and what is said. `rule`: which rule is met. `fetched`: what the
+//!   origin has to say.
 
 mod fetched;
+mod rule;
 mod terms;
 
 use std::collections::BTreeSet;
@@ -19,7 +21,7 @@ use crate::proxy::ask::Ask;
 use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
 use crate::proxy::worker::Worker;
-use crate::proxy::{admission, parts, purge, service};
+use crate::proxy::{admission, parts, purge, route, service};
 use crate::semantics::decision::{Decision, Fwd, Outcome};
 use crate::semantics::reuse::{self, Reuse};
 use crate::semantics::tags::Tags;
@@ -52,22 +54,29 @@ pub async fn explain(worker: &Arc<Worker>, question: Question) -> Result<Explana
         .filter(|name| !head.headers.contains_key(name))
         .map(|name| name.to_string())
         .collect();
-    let ask = match admitted {
-        Ok(admitted) => Ask::new(view, conn, head, admitted),
+    let mut ask = match admitted {
+        Ok(admitted) => Ask::new(view.clone(), conn, head, admitted),
         Err(error) => return Ok(refused(error, primary)),
     };
+    ask.settle_cookies();
     let now = clock::now();
     let mut told = Explanation::new(&ask, primary);
+    told.rule = rule::met(&view, ask.view.rule.as_deref());
+    rule::keyed(&ask, question.url.path_and_query().map_or("/", |sent| sent.as_str()), &mut told);
     if !dropped.is_empty() {
         let dropped = dropped.join(", ");
         told.notes.push(format!("dropped from the request, being no part of the key: {dropped}"));
     }
-    if ask.is_for_the_cache() {
+    let own = route::answer(&ask);
+    let is_own = own.is_some();
+    if let Some(own) = own {
+        rule::answered(&ask, own, &mut told);
+    } else if ask.is_for_the_cache() {
         look_up(worker, &ask, &mut told, now).await;
     } else {
         passed(&ask, &mut told);
     }
-    if question.fetch {
+    if question.fetch && !is_own {
         fetched::ask_origin(worker, &ask, &mut told).await;
     }
     let status = cache_status::value(&told.decision, None);
@@ -133,7 +142,7 @@ async fn look_up(worker: &Worker, ask: &Ask, told: &mut Explanation, now: Timest
     let Some(seen) = inspected.seen.clone() else {
         return missing(worker, ask, &inspected, told, now);
     };
-    told.freshness = words::freshness(&seen.entry.stored, now);
+    told.freshness = words::freshness(&seen.entry.stored, &ask.view.policy.route, now);
     if seen.verdict == Verdict::Purged {
         missing(worker, ask, &inspected, told, now);
         let by = purged_by(worker, &seen);

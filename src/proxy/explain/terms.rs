@@ -33,6 +33,8 @@ pub struct Explanation {
     pub key: Vec<u8>,
     /// How it came about.
     pub key_from: Vec<String>,
+    /// The rule that was met, or that none was.
+    pub rule: String,
     /// What each tier has.
     pub tiers: Vec<String>,
     /// The stored response that was found, purged or not.
@@ -67,6 +69,7 @@ impl Explanation {
             cache_status: status.to_str().unwrap_or_default().to_owned(),
             key,
             key_from: Vec::new(),
+            rule: String::new(),
             tiers: Vec::new(),
             stored: None,
             freshness: Vec::new(),
@@ -79,17 +82,17 @@ impl Explanation {
         let mut told = Self::empty(Decision::forwarded(Outcome::Miss, Fwd::UriMiss), key);
         let told_so = "as a trusted proxy says (X-Forwarded-Proto)";
         let scheme = if ask.is_trusted() { told_so } else { "the listener's" };
-        let target = ask.head.uri.path_and_query().map_or("/", |target| target.as_str());
         told.key_from = vec![
             format!("scheme {}: {scheme}", ask.scheme.as_str()),
             format!(
                 "authority {}: of Host, in lower case, without a default port",
                 ask.client().authority
             ),
-            format!("path and query {target}: as sent, so that each other query is another key"),
         ];
-        if told.key.contains(&0) {
-            let host = ask.authority();
+        let host = ask.authority();
+        if !host.eq_ignore_ascii_case(&ask.client().authority)
+            && ask.view.snapshot.upstream.host.is_none()
+        {
             told.key_from.push(format!("Host {host}: forwarded, and not the authority above"));
         }
         told

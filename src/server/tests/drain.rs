@@ -134,6 +134,24 @@ fn a_busy_connection_ends_with_its_answer() {
 }
 
 #[test]
+fn what_is_done_behind_answers_is_waited_for_a_while() {
+    for ends in [true, false] {
+        let mut server = Server::new();
+        let mut client = server.client();
+        assert_eq!(client.send(get("/behind")).status(), 200);
+        drop(client);
+        server.drain();
+        if ends {
+            server.shared.gate.add_permits(1);
+        }
+        let begun = Instant::now();
+        assert_eq!(server.join(PATIENCE), DrainReport::default());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(server.shared.behind.load(Ordering::SeqCst), usize::from(!ends), "{ends}");
+    }
+}
+
+#[test]
 fn what_is_left_at_the_deadline_is_cut() {
     let mut server = Server::new();
     let mut stuck = server.client();

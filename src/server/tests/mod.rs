@@ -57,7 +57,9 @@ pub(super) struct Shared {
     pub(super) paths: Mutex<Vec<String>>,
     pub(super) by_worker: Mutex<HashMap<usize, usize>>,
     /// Requests for `/gate` wait for one of these.
-    pub(super) gate: Semaphore,
+    pub(super) gate: Arc<Semaphore>,
+    /// Tasks that `/behind` has left behind, which wait for one of these, too.
+    pub(super) behind: Arc<AtomicUsize>,
     pub(super) waiting: AtomicUsize,
     /// How reading the last body of `/echo` ended.
     pub(super) body_error: Mutex<Option<String>>,
@@ -84,6 +86,10 @@ impl Serve for Service {
         }
         let (shared, conn) = (Arc::clone(&self.shared), Arc::clone(conn));
         Reply::Later(Box::pin(async move { shared.answer(&path, &conn, request).await }))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.shared.behind.load(Ordering::SeqCst) == 0
     }
 }
 
@@ -121,6 +127,15 @@ impl Shared {
             "/hints" => {
                 let (n, seed) = request.uri().query().unwrap().split_once(',').unwrap();
                 interim::answer_amid_hints(conn, n.parse().unwrap(), seed.parse().unwrap()).await
+            }
+            "/behind" => {
+                self.behind.fetch_add(1, Ordering::SeqCst);
+                let (behind, gate) = (Arc::clone(&self.behind), Arc::clone(&self.gate));
+                tokio::spawn(async move {
+                    gate.acquire().await.unwrap().forget();
+                    behind.fetch_sub(1, Ordering::SeqCst);
+                });
+                answer(200, "more is done behind it")
             }
             "/early" => answer(413, "too large"),
             "/big" => {
@@ -218,7 +233,8 @@ impl Server {
             seen: AtomicU64::new(0),
             paths: Mutex::default(),
             by_worker: Mutex::default(),
-            gate: Semaphore::new(0),
+            gate: Arc::new(Semaphore::new(0)),
+            behind: Arc::default(),
             waiting: AtomicUsize::new(0),
             body_error: Mutex::default(),
         });
