@@ -119,6 +119,23 @@ fn is_kept(larder: &Larder, ask: &Ask) -> bool {
     second.was_hit()
 }
 
+/// How long what is kept for this target may be sent past its freshness: behind it asked for again,
+/// and where the app fails. In seconds.
+#[track_caller]
+fn windows(larder: &Larder, target: &str) -> [Option<u64>; 2] {
+    larder.get(target);
+    let told = larder.admin_get(&format!("/api/explain?url=http://app.test{target}")).expect(200);
+    ["stale-while-revalidate: ", "stale-if-error: "].map(|window| {
+        let lines = told.json()["freshness"].as_array().cloned().unwrap_or_default();
+        let mut values = lines.iter().filter_map(|line| line.as_str()?.strip_prefix(window));
+        values.next().and_then(|value| value.strip_suffix(" s")?.parse().ok())
+    })
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
 /// What the app says to Anna, whose name is in the request, reaches nobody else; and she never
 /// gets what was kept for the others.
 #[track_caller]

@@ -1,20 +1,26 @@
 //! Apps and APIs.
 
-use super::{Recipe, content_type, is_kept, keeps_to_herself, told, with_cookie};
+use super::{MINUTE, Recipe, content_type, is_kept, keeps_to_herself, told, windows, with_cookie};
 use crate::support::{Ask, Origin};
 
 /// Says the credentials that it got.
 fn api() -> Origin {
     Origin::new(|seen, reply| {
         let who = [seen.all("authorization"), seen.all("x-api-key")].concat().join("");
-        let status = if seen.path().ends_with("/none") { 404 } else { 200 };
-        reply.answer(status, &["content-type: application/json"], format!("{} {who}", told(seen)));
+        let kind = "content-type: application/json";
+        let said = format!("{} {who}", told(seen));
+        match seen.path() {
+            "/api/none" => reply.answer(404, &[kind], said),
+            "/api/shared" | "/shared" => reply.ok(&[kind, "cache-control: max-age=60"], said),
+            _ => reply.ok(&[kind], said),
+        }
     })
 }
 
 pub fn json_api(recipe: &Recipe<'_>) {
     let origin = api();
     let larder = recipe.before(&[&origin]);
+    assert_eq!(windows(&larder, "/api/x"), [Some(30), Some(10 * MINUTE)]);
     let plain = Ask::get("/api/x?b=2&a=1");
     assert_eq!(larder.ask(&plain).text(), "GET /api/x?a=1&b=2 for  ");
     assert!(larder.get("/api/x?a=1&b=2").was_hit(), "in any order");
@@ -25,10 +31,14 @@ pub fn json_api(recipe: &Recipe<'_>) {
     }
     keeps_to_herself(&larder, &with_cookie("/api/me", "s=anna"), &[&Ask::get("/api/me")]);
     assert!(is_kept(&larder, &Ask::get("/api/none")), "what is not there, for a moment");
-    let write = Ask::post("/api/x?a=1&b=2", "{}");
+    let by_key = Ask::get("/api/shared").with("X-Api-Key", "anna");
+    assert!(!is_kept(&larder, &by_key), "even if the app calls it fresh");
+    assert!(is_kept(&larder, &Ask::get("/shared").with("X-Api-Key", "anna")), "only the API");
+    let write = Ask::post("/api/x?b=2&a=1", "{}");
     assert_eq!(larder.ask(&write).text(), "POST /api/x?a=1&b=2 for  ", "writes reach the app");
     assert!(!larder.get("/api/x?a=1&b=2").was_hit(), "and make void what they change");
-    assert!(!is_kept(&larder, &Ask::get("/")), "only the API");
+    assert!(!is_kept(&larder, &Ask::get("/?b=1&a=2")), "only the API");
+    assert_eq!(origin.last().target, "/?b=1&a=2");
 }
 
 pub fn graphql(recipe: &Recipe<'_>) {
@@ -41,6 +51,8 @@ pub fn graphql(recipe: &Recipe<'_>) {
         let answer = larder.ask(&ask(other));
         assert!(!answer.was_hit() && answer.was_stored(), "{other}: {answer:?}");
     }
+    assert_eq!(windows(&larder, "/graphql?query=a"), [Some(MINUTE), None]);
+    assert_eq!(larder.get("/other?x=1").text(), "GET /other?x=1 for  ", "only there");
     let anna = ask("query=%7Bme%7D").with("Authorization", "Bearer anna");
     keeps_to_herself(&larder, &anna, &[&ask("query=%7Bme%7D")]);
     let mutation = Ask::post("/graphql", "{\"query\": \"mutation {buy}\"}");
@@ -78,6 +90,11 @@ pub fn signed_urls(recipe: &Recipe<'_>) {
         }
     }
     assert_eq!(larder.get(signed).text(), "secret", "no refusal took its place");
+    assert!(
+        larder.ask(&with_cookie(signed, "id=1")).was_hit(),
+        "the link is the key, nothing else"
+    );
+    assert!(!is_kept(&larder, &Ask::get("/other?signature=good")), "only there");
 }
 
 pub fn says_nothing(recipe: &Recipe<'_>) {
@@ -120,6 +137,7 @@ pub fn api_versions(recipe: &Recipe<'_>) {
         }
     }
     assert_eq!(origin.count() - before, 4, "a copy for each");
+    assert!(!is_kept(&larder, &Ask::get("/other")), "only there");
     larder.admin_post("/api/purge", "{\"url\": \"http://app.test/api/x\"}").expect(200);
     for version in ["1", "2"] {
         let answer = larder.ask(&Ask::get("/api/x").with("X-Api-Version", version));

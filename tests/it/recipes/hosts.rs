@@ -77,7 +77,7 @@ pub fn several_sites(recipe: &Recipe<'_>) {
     }
     let (shops, blogs) = (shop.count(), blog.count());
     for host in ["example.org", "shop.example.org.evil.test", "127.0.0.1", "evilshop.example.org"] {
-        larder.ask(&ask(host)).expect(404);
+        assert_eq!(larder.ask(&ask(host)).expect(404).text(), "There is no such site here.");
     }
     assert_eq!((shop.count(), blog.count()), (shops, blogs), "strangers reach no app");
     larder.admin_post("/api/purge", "{\"host\": \"blog.example.org\"}").expect(200);

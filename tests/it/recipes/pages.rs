@@ -1,6 +1,8 @@
 //! Sites whose pages are the same for everybody, or for a few kinds of visitors.
 
-use super::{Recipe, content_type, is_kept, keeps_to_herself, saying, told, with_cookie};
+use super::{
+    HOUR, Recipe, content_type, is_kept, keeps_to_herself, saying, told, windows, with_cookie,
+};
 use crate::support::{Ask, Origin};
 
 pub fn static_site(recipe: &Recipe<'_>) {
@@ -21,6 +23,7 @@ pub fn static_site(recipe: &Recipe<'_>) {
     for path in ["/form", "/hidden"] {
         assert!(!is_kept(&larder, &Ask::get(path)), "{path}");
     }
+    assert_eq!(windows(&larder, "/about"), [Some(HOUR), None]);
     let sent = Ask::post("/about", "x").with("Cookie", "id=anna");
     assert_eq!(larder.ask(&sent).text(), "POST /about for id=anna", "a form has its cookies");
 }
@@ -40,7 +43,10 @@ pub fn single_page_app(recipe: &Recipe<'_>) {
         }
     });
     let larder = recipe.before(&[&origin]);
-    assert!(is_kept(&larder, &Ask::get("/")));
+    for path in ["/", "/assets/app.77aa.css"] {
+        assert!(is_kept(&larder, &with_cookie(path, "consent=1")), "{path}");
+    }
+    assert_eq!(windows(&larder, "/"), [None, Some(HOUR)]);
     for path in ["/assets/gone.js", "/assets/gone.css", "/assets/none.js"] {
         assert!(!is_kept(&larder, &Ask::get(path)), "{path} for a year");
     }
@@ -58,7 +64,7 @@ pub fn images(recipe: &Recipe<'_>) {
     });
     let larder = recipe.before(&[&origin]);
     let ask = |accept: &str, target: &str| {
-        larder.ask(&Ask::get(target).with("Accept", accept)).expect(200).text()
+        larder.ask(&with_cookie(target, "id=1").with("Accept", accept)).expect(200).text()
     };
     let before = origin.count();
     for (case, accept, got) in [
@@ -73,7 +79,9 @@ pub fn images(recipe: &Recipe<'_>) {
     }
     assert_eq!(origin.count() - before, 3, "three kinds of browsers");
     assert_ne!(ask("*/*", "/images/a?w=1"), ask("*/*", "/images/a?w=2"));
-    assert_eq!(ask("image/webp,*/*", "/other"), "image/webp,*/* /other", "only there");
+    for accept in ["image/avif,*/*", "image/webp,*/*", "*/*"] {
+        assert_eq!(ask(accept, "/other?t=2"), format!("{accept} /other?t=2"), "only there");
+    }
 }
 
 pub fn languages(recipe: &Recipe<'_>) {

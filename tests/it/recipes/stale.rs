@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{Recipe, content_type, is_kept, told};
+use super::{DAY, MINUTE, Recipe, content_type, is_kept, told, windows, with_cookie};
 use crate::support::{Ask, Gate, Larder, Origin, SOON, eventually};
 
 const HTML: &str = "content-type: text/html";
@@ -83,6 +83,10 @@ pub fn slow_report(recipe: &Recipe<'_>) {
         answer.text() == old && answer.cache_status().contains("stale-while-revalidate")
     });
     eventually("the new one", SOON, || stale().text() != old);
+    assert_eq!(windows(&larder, "/reports/slow"), [Some(10 * MINUTE), Some(DAY)]);
+    let impatient = Ask::get("/reports/other").with("Cache-Control", "no-cache");
+    assert!(is_kept(&larder, &impatient), "a reload does not have it made again");
+    assert!(!is_kept(&larder, &Ask::get("/other")), "only there");
     // Where the app forbids it nothing old is shown, nor anything that is private.
     larder.get("/reports/strict").expect(200);
     soften(&larder, "/reports/strict");
@@ -125,6 +129,7 @@ pub fn tags(recipe: &Recipe<'_>) {
         assert!(is_kept(&larder, &Ask::get(target)), "{target}");
         assert_eq!(larder.get(target).header("surrogate-key"), None, "visitors do not see tags");
     }
+    assert!(larder.ask(&with_cookie("/article/7", "id=1")).was_hit());
     let purge = Ask::new("PURGE", "/").with("Surrogate-Key", "article-7");
     let stranger = purge.clone().with("X-Forwarded-For", "203.0.113.9");
     larder.ask(&stranger).expect(405);

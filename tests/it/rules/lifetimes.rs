@@ -132,6 +132,7 @@ pub fn keep_stale(rule: &Rule<'_>) {
     let mut origin = app(SILENT);
     let larder = rule.before(&origin);
     assert!(is_kept(&larder, &Ask::get("/prices/tea")));
+    assert!(!is_kept(&larder, &Ask::get("/other")));
     let elsewhere = Larder::with(&origin, "[[route]]\nttl = \"1s\"\n");
     assert!(is_kept(&elsewhere, &Ask::get("/prices/tea")));
     origin.stop();

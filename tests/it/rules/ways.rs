@@ -60,6 +60,7 @@ pub fn answer_type(rule: &Rule<'_>) {
     let answer = larder.get("/status.json").expect(200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.json()["well"], true);
+    assert_eq!(larder.get("/other").expect(200).text(), "/other for ");
 }
 
 pub fn answer_body(rule: &Rule<'_>) {
@@ -68,5 +69,5 @@ pub fn answer_body(rule: &Rule<'_>) {
     let answer = larder.get("/robots.txt").expect(200);
     assert_eq!(answer.text(), "User-agent: *\nDisallow: /search\n");
     assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
-    assert_eq!(origin.count(), 0);
+    assert_eq!(larder.get("/other").expect(200).text(), "/other for ");
 }
