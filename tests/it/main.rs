@@ -34,6 +34,7 @@ mod entries;
 mod events;
 mod expect;
 mod explain;
+mod explain_page;
 mod forwarded;
 mod freshness;
 mod interim;

@@ -9,6 +9,8 @@ use super::{Larder, Origin, Setup};
 
 /// The value of whatever `${NAME}` a page's configuration asks the environment for.
 const SECRET: &str = "s3cret";
+/// Where a page says that the proxy listens.
+const DOCUMENTED: &str = "http://127.0.0.1:8080";
 
 /// A page.
 #[derive(Debug)]
@@ -111,12 +113,15 @@ impl Section {
         let bin = binary().parent().expect("a directory").display().to_string();
         let path = std::env::var("PATH").unwrap_or_default();
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(script.replace("http://127.0.0.1:8080", &site));
+        shell.arg("-c").arg(script.replace(DOCUMENTED, &site));
         shell.env("PATH", format!("{bin}:{path}"));
         shell.env("LARDER_ADMIN__LISTEN", larder.admin.to_string());
-        shell.envs(secrets(self.only("toml")).map(|name| (name, SECRET)));
+        let config = self.fenced.iter().filter(|(language, _)| language == "toml");
+        let secrets = config.flat_map(|(_, config)| secrets(config));
+        shell.envs(secrets.map(|name| (name, SECRET)));
         let output = shell.output().expect("a shell");
         let printed = String::from_utf8_lossy(&output.stdout);
+        let printed = printed.replace(&site, DOCUMENTED);
         for ((command, want), got) in commands.iter().zip(printed.split(&format!("{END}\n"))) {
             let got: Vec<&str> = got.lines().collect();
             let same = want.len() == got.len() && want.iter().zip(&got).all(|(w, g)| alike(w, g));
@@ -139,19 +144,20 @@ impl Section {
     }
 }
 
-/// The same but for a `ttl` that is some seconds less.
+/// The same but for numbers (the seconds of a lifetime) that are somewhat less.
 fn alike(want: &str, got: &str) -> bool {
-    let (want, got) = (want.split("; "), got.split("; "));
-    let pairs: Vec<_> = want.clone().zip(got.clone()).collect();
-    want.count() == got.count()
-        && pairs.into_iter().all(|(want, got)| match (lifetime(want), lifetime(got)) {
-            (Some(want), Some(got)) => (want - 20..=want).contains(&got),
-            _ => want == got,
-        })
+    let words = |line: &str| line.split(' ').map(ToOwned::to_owned).collect::<Vec<String>>();
+    let (want, got) = (words(want), words(got));
+    let same = |(want, got): (&String, &String)| match (number(want), number(got)) {
+        (Some(want), Some(got)) => (want - 20..=want).contains(&got),
+        _ => want == got,
+    };
+    want.len() == got.len() && want.iter().zip(&got).all(same)
 }
 
-fn lifetime(parameter: &str) -> Option<i64> {
-    parameter.strip_prefix("ttl=")?.parse().ok()
+fn number(word: &str) -> Option<i64> {
+    let word = word.strip_prefix("ttl=").unwrap_or(word);
+    word.strip_suffix(';').unwrap_or(word).parse().ok()
 }
 
 /// The names in `${NAME}`.
