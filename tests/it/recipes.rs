@@ -110,15 +110,6 @@ fn with_cookie(target: &str, cookie: &str) -> Ask {
     Ask::get(target).with("Cookie", cookie)
 }
 
-/// Asked twice, the second answer came from the cache.
-#[track_caller]
-fn is_kept(larder: &Larder, ask: &Ask) -> bool {
-    let first = larder.ask(ask);
-    let second = larder.ask(ask);
-    assert_eq!(first.status, second.status, "{ask:?}");
-    second.was_hit()
-}
-
 /// How long what is kept for this target may be sent past its freshness: behind it asked for again,
 /// and where the app fails. In seconds.
 #[track_caller]

@@ -83,15 +83,6 @@ fn app(lines: &'static [&'static str]) -> Origin {
     })
 }
 
-/// Asked twice, the second answer came from the cache.
-#[track_caller]
-fn is_kept(larder: &Larder, ask: &Ask) -> bool {
-    let first = larder.ask(ask);
-    let second = larder.ask(ask);
-    assert_eq!(first.status, second.status, "{ask:?}");
-    second.was_hit()
-}
-
 /// Asks each in turn: what reaches the app as told is a miss, `None` is a hit.
 #[track_caller]
 fn forwarded(larder: &Larder, origin: &Origin, asks: &[(Ask, Option<&str>)]) {

@@ -1,6 +1,6 @@
 //! Apps and APIs.
 
-use super::{MINUTE, Recipe, content_type, is_kept, keeps_to_herself, told, windows, with_cookie};
+use super::{MINUTE, Recipe, content_type, keeps_to_herself, told, windows, with_cookie};
 use crate::support::{Ask, Origin};
 
 /// Says the credentials that it got.
@@ -30,14 +30,14 @@ pub fn json_api(recipe: &Recipe<'_>) {
         keeps_to_herself(&larder, &anna, &[&Ask::get("/api/me")]);
     }
     keeps_to_herself(&larder, &with_cookie("/api/me", "s=anna"), &[&Ask::get("/api/me")]);
-    assert!(is_kept(&larder, &Ask::get("/api/none")), "what is not there, for a moment");
+    assert!(larder.keeps(&Ask::get("/api/none")), "what is not there, for a moment");
     let by_key = Ask::get("/api/shared").with("X-Api-Key", "anna");
-    assert!(!is_kept(&larder, &by_key), "even if the app calls it fresh");
-    assert!(is_kept(&larder, &Ask::get("/shared").with("X-Api-Key", "anna")), "only the API");
+    assert!(!larder.keeps(&by_key), "even if the app calls it fresh");
+    assert!(larder.keeps(&Ask::get("/shared").with("X-Api-Key", "anna")), "only the API");
     let write = Ask::post("/api/x?b=2&a=1", "{}");
     assert_eq!(larder.ask(&write).text(), "POST /api/x?a=1&b=2 for  ", "writes reach the app");
     assert!(!larder.get("/api/x?a=1&b=2").was_hit(), "and make void what they change");
-    assert!(!is_kept(&larder, &Ask::get("/?b=1&a=2")), "only the API");
+    assert!(!larder.keeps(&Ask::get("/?b=1&a=2")), "only the API");
     assert_eq!(origin.last().target, "/?b=1&a=2");
 }
 
@@ -75,7 +75,7 @@ pub fn signed_urls(recipe: &Recipe<'_>) {
     });
     let larder = recipe.before(&[&origin]);
     let signed = "/files/a.pdf?expires=9&signature=good";
-    assert!(is_kept(&larder, &Ask::get(signed)));
+    assert!(larder.keeps(&Ask::get(signed)));
     for forged in [
         "/files/a.pdf",
         "/files/a.pdf?",
@@ -94,7 +94,7 @@ pub fn signed_urls(recipe: &Recipe<'_>) {
         larder.ask(&with_cookie(signed, "id=1")).was_hit(),
         "the link is the key, nothing else"
     );
-    assert!(!is_kept(&larder, &Ask::get("/other?signature=good")), "only there");
+    assert!(!larder.keeps(&Ask::get("/other?signature=good")), "only there");
 }
 
 pub fn says_nothing(recipe: &Recipe<'_>) {
@@ -112,9 +112,9 @@ pub fn says_nothing(recipe: &Recipe<'_>) {
         }
     });
     let larder = recipe.before(&[&origin]);
-    assert!(is_kept(&larder, &Ask::get("/page")));
+    assert!(larder.keeps(&Ask::get("/page")));
     for path in ["/error", "/none", "/no-store", "/private", "/expired", "/login"] {
-        assert!(!is_kept(&larder, &Ask::get(path)), "{path}");
+        assert!(!larder.keeps(&Ask::get(path)), "{path}");
     }
     let page = Ask::get("/me");
     keeps_to_herself(&larder, &with_cookie("/me", "session=anna"), &[&page]);
@@ -137,7 +137,7 @@ pub fn api_versions(recipe: &Recipe<'_>) {
         }
     }
     assert_eq!(origin.count() - before, 4, "a copy for each");
-    assert!(!is_kept(&larder, &Ask::get("/other")), "only there");
+    assert!(!larder.keeps(&Ask::get("/other")), "only there");
     larder.admin_post("/api/purge", "{\"url\": \"http://app.test/api/x\"}").expect(200);
     for version in ["1", "2"] {
         let answer = larder.ask(&Ask::get("/api/x").with("X-Api-Version", version));

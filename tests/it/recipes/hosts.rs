@@ -1,6 +1,6 @@
 //! By host and by path: to other URLs, other apps, or to nobody.
 
-use super::{Recipe, is_kept, saying, silent};
+use super::{Recipe, saying, silent};
 use crate::support::{Ask, Origin, SOON, eventually};
 
 const MINUTE: &[&str] = &["cache-control: max-age=60"];
@@ -23,8 +23,8 @@ pub fn canonical_host(recipe: &Recipe<'_>) {
     }
     assert_eq!(origin.count(), before, "nobody is asked");
     let right = Ask::get("/b").with("Host", "example.org").with("X-Forwarded-Proto", "https");
-    assert!(is_kept(&larder, &right), "it does not lead round in a circle");
-    assert!(is_kept(&larder, &Ask::get("/b").with("Host", "www.example.net")), "only this host");
+    assert!(larder.keeps(&right), "it does not lead round in a circle");
+    assert!(larder.keeps(&Ask::get("/b").with("Host", "www.example.net")), "only this host");
 }
 
 pub fn maintenance(recipe: &Recipe<'_>) {

@@ -1,8 +1,6 @@
 //! Sites whose pages are the same for everybody, or for a few kinds of visitors.
 
-use super::{
-    HOUR, Recipe, content_type, is_kept, keeps_to_herself, saying, told, windows, with_cookie,
-};
+use super::{HOUR, Recipe, content_type, keeps_to_herself, saying, told, windows, with_cookie};
 use crate::support::{Ask, Origin};
 
 pub fn static_site(recipe: &Recipe<'_>) {
@@ -21,7 +19,7 @@ pub fn static_site(recipe: &Recipe<'_>) {
     assert_eq!(larder.ask(&with_cookie("/new", "id=anna")).text(), "GET /new for ");
     assert!(larder.get("/new").was_hit());
     for path in ["/form", "/hidden"] {
-        assert!(!is_kept(&larder, &Ask::get(path)), "{path}");
+        assert!(!larder.keeps(&Ask::get(path)), "{path}");
     }
     assert_eq!(windows(&larder, "/about"), [Some(HOUR), None]);
     let sent = Ask::post("/about", "x").with("Cookie", "id=anna");
@@ -44,11 +42,11 @@ pub fn single_page_app(recipe: &Recipe<'_>) {
     });
     let larder = recipe.before(&[&origin]);
     for path in ["/", "/assets/app.77aa.css"] {
-        assert!(is_kept(&larder, &with_cookie(path, "consent=1")), "{path}");
+        assert!(larder.keeps(&with_cookie(path, "consent=1")), "{path}");
     }
     assert_eq!(windows(&larder, "/"), [None, Some(HOUR)]);
     for path in ["/assets/gone.js", "/assets/gone.css", "/assets/none.js"] {
-        assert!(!is_kept(&larder, &Ask::get(path)), "{path} for a year");
+        assert!(!larder.keeps(&Ask::get(path)), "{path} for a year");
     }
     let anna = with_cookie("/api/me", "session=anna");
     keeps_to_herself(&larder, &anna, &[&Ask::get("/api/me")]);

@@ -1,7 +1,7 @@
 //! Sites that know some of their visitors by a cookie.
 
 use super::{
-    DAY, HOUR, Recipe, content_type, is_kept, keeps_to_herself, silent, told, windows, with_cookie,
+    DAY, HOUR, Recipe, content_type, keeps_to_herself, silent, told, windows, with_cookie,
 };
 use crate::support::{Ask, Origin};
 
@@ -21,13 +21,13 @@ pub fn wordpress(recipe: &Recipe<'_>) {
         assert!(larder.ask(&page).was_hit() && larder.ask(&tracked).was_hit(), "{cookie}");
     }
     for path in ["/wp-admin", "/wp-admin/post.php", "/wp-login.php", "/wp-json/x", "/checkout/"] {
-        assert!(!is_kept(&larder, &Ask::get(path)), "{path}");
+        assert!(!larder.keeps(&Ask::get(path)), "{path}");
         let anna = with_cookie(path, "wordpress_test_cookie=anna");
         keeps_to_herself(&larder, &anna, &[&Ask::get(path)]);
     }
-    assert!(!is_kept(&larder, &Ask::get("/x/../wp-admin/")), "however it is spelt");
+    assert!(!larder.keeps(&Ask::get("/x/../wp-admin/")), "however it is spelt");
     let style = with_cookie("/wp-content/style.css", "wordpress_logged_in_5ab=anna");
-    assert!(is_kept(&larder, &style) && larder.get("/wp-content/style.css").was_hit());
+    assert!(larder.keeps(&style) && larder.get("/wp-content/style.css").was_hit());
     let login = Ask::post("/wp-login.php", "log=anna").with("Cookie", "wordpress_test_cookie=1");
     assert_eq!(larder.ask(&login).text(), "POST /wp-login.php for wordpress_test_cookie=1");
     let comment = Ask::post("/2026/post/", "text").with("Cookie", "a=1");
@@ -54,7 +54,7 @@ pub fn logged_in_users(recipe: &Recipe<'_>) {
         assert!(larder.ask(&page).was_hit() && larder.ask(&visitor).was_hit(), "{cookie}");
     }
     for path in ["/account", "/account/orders", "/login"] {
-        assert!(!is_kept(&larder, &Ask::get(path)), "{path}");
+        assert!(!larder.keeps(&Ask::get(path)), "{path}");
     }
     // In a line of its own, as HTTP/2 clients may send it.
     let lines = with_cookie("/page", "theme=dark").with("Cookie", "session=anna");
@@ -108,7 +108,7 @@ pub fn cookies_everywhere(recipe: &Recipe<'_>) {
     for path in ["/login", "/account/x", "/cart", "/other"] {
         let answer = larder.get(path).expect(200);
         assert_eq!(answer.header("set-cookie"), Some("session=anna"), "who asks gets it: {path}");
-        assert!(!is_kept(&larder, &Ask::get(path)), "{path}");
+        assert!(!larder.keeps(&Ask::get(path)), "{path}");
         keeps_to_herself(&larder, &with_cookie(path, "session=anna"), &[&Ask::get(path)]);
     }
     let sent = larder.ask(&Ask::post("/products/7", "x").with("Cookie", "session=anna"));
@@ -123,7 +123,7 @@ pub fn admins(recipe: &Recipe<'_>) {
     });
     let larder = recipe.before(&[&origin]);
     let page = Ask::get("/page");
-    assert!(is_kept(&larder, &page));
+    assert!(larder.keeps(&page));
     let editor = with_cookie("/page", "editor_session=anna");
     keeps_to_herself(&larder, &editor, &[&page]);
     for (case, name, value, hit) in [

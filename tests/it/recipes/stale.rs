@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{DAY, MINUTE, Recipe, content_type, is_kept, told, windows, with_cookie};
+use super::{DAY, MINUTE, Recipe, content_type, told, windows, with_cookie};
 use crate::support::{Ask, Gate, Larder, Origin, SOON, eventually};
 
 const HTML: &str = "content-type: text/html";
@@ -37,7 +37,7 @@ pub fn negative_caching(recipe: &Recipe<'_>) {
         ("/mine", false),
         ("/found", false),
     ] {
-        assert_eq!(is_kept(&larder, &Ask::get(path)), kept, "{path}");
+        assert_eq!(larder.keeps(&Ask::get(path)), kept, "{path}");
     }
     larder.get("/new").expect(404);
     created.store(true, Ordering::SeqCst);
@@ -85,13 +85,13 @@ pub fn slow_report(recipe: &Recipe<'_>) {
     eventually("the new one", SOON, || stale().text() != old);
     assert_eq!(windows(&larder, "/reports/slow"), [Some(10 * MINUTE), Some(DAY)]);
     let impatient = Ask::get("/reports/other").with("Cache-Control", "no-cache");
-    assert!(is_kept(&larder, &impatient), "a reload does not have it made again");
-    assert!(!is_kept(&larder, &Ask::get("/other")), "only there");
+    assert!(larder.keeps(&impatient), "a reload does not have it made again");
+    assert!(!larder.keeps(&Ask::get("/other")), "only there");
     // Where the app forbids it nothing old is shown, nor anything that is private.
     larder.get("/reports/strict").expect(200);
     soften(&larder, "/reports/strict");
     assert_eq!(larder.get("/reports/strict").forwarded(), Some("stale"));
-    assert!(!is_kept(&larder, &Ask::get("/reports/anna")));
+    assert!(!larder.keeps(&Ask::get("/reports/anna")));
 }
 
 pub fn falls_over(recipe: &Recipe<'_>) {
@@ -105,10 +105,10 @@ pub fn falls_over(recipe: &Recipe<'_>) {
     });
     let larder = recipe.before(&[&origin]);
     for path in ["/page", "/strict"] {
-        assert!(is_kept(&larder, &Ask::get(path)), "{path}");
+        assert!(larder.keeps(&Ask::get(path)), "{path}");
         soften(&larder, path);
     }
-    assert!(!is_kept(&larder, &Ask::get("/never")), "an error is nothing to keep");
+    assert!(!larder.keeps(&Ask::get("/never")), "an error is nothing to keep");
     origin.stop();
     let stale = larder.get("/page").expect(200);
     assert_eq!(stale.text(), "page", "{stale:?}");
@@ -126,7 +126,7 @@ pub fn tags(recipe: &Recipe<'_>) {
     });
     let larder = recipe.before(&[&origin]);
     for target in ["/article/7", "/article/7?page=2", "/print/7", "/article/8", "/article/77"] {
-        assert!(is_kept(&larder, &Ask::get(target)), "{target}");
+        assert!(larder.keeps(&Ask::get(target)), "{target}");
         assert_eq!(larder.get(target).header("surrogate-key"), None, "visitors do not see tags");
     }
     assert!(larder.ask(&with_cookie("/article/7", "id=1")).was_hit());

@@ -1,6 +1,6 @@
 //! Whom a rule is for. The examples give a `ttl` to an app that says nothing.
 
-use super::{Rule, SILENT, app, is_kept};
+use super::{Rule, SILENT, app};
 use crate::support::{Ask, SOON, eventually};
 
 #[track_caller]
@@ -8,7 +8,7 @@ fn meet(rule: &Rule<'_>, requests: &[(Ask, bool)]) {
     let origin = app(SILENT);
     let larder = rule.before(&origin);
     for (ask, meets) in requests {
-        assert_eq!(is_kept(&larder, ask), *meets, "{ask:?}");
+        assert_eq!(larder.keeps(ask), *meets, "{ask:?}");
     }
 }
 
@@ -57,7 +57,7 @@ pub fn path(rule: &Rule<'_>) {
 pub fn method(rule: &Rule<'_>) {
     let origin = app(SILENT);
     let larder = rule.before(&origin);
-    assert!(is_kept(&larder, &Ask::get("/")) && larder.ask(&Ask::head("/")).was_hit());
+    assert!(larder.keeps(&Ask::get("/")) && larder.ask(&Ask::head("/")).was_hit());
     larder.ask(&Ask::post("/", "x")).expect(200);
     assert!(!larder.get("/").was_hit(), "a write under no rule makes void what one has kept");
     eventually("the POST to be counted", SOON, || {

@@ -1,6 +1,6 @@
 //! What cookies do where only a rule says how long an answer is fresh.
 
-use super::{Rule, SILENT, app, is_kept};
+use super::{Rule, SILENT, app};
 use crate::support::{Ask, Larder, Origin};
 
 fn started(rule: &Rule<'_>) -> (Origin, Larder) {
@@ -22,9 +22,9 @@ fn seen_of(larder: &Larder, origin: &Origin, cookie: &str) -> String {
 
 pub fn ignore_cookies(rule: &Rule<'_>) {
     let (origin, larder) = started(rule);
-    assert!(is_kept(&larder, &with("ad_1=x; consent=yes")));
+    assert!(larder.keeps(&with("ad_1=x; consent=yes")));
     assert!(larder.get("/").was_hit(), "for those without any, too");
-    assert!(!is_kept(&larder, &with("ad_1=x; consent2=yes")));
+    assert!(!larder.keeps(&with("ad_1=x; consent2=yes")));
     assert_eq!(seen_of(&larder, &origin, "ad_1=x; id=2; consent=yes"), "id=2");
     let sent = larder.ask(&Ask::post("/", "x").with("Cookie", "ad_1=x"));
     assert_eq!(sent.text(), "/ for ad_1=x", "not of a POST");
@@ -39,12 +39,12 @@ pub fn vary_cookies(rule: &Rule<'_>) {
         assert_eq!(larder.get("/").expect(200).text(), "/ for ");
     }
     assert_eq!(origin.count(), 4, "a copy for each");
-    assert!(!is_kept(&larder, &with("theme=dark; id=2")), "others count");
+    assert!(!larder.keeps(&with("theme=dark; id=2")), "others count");
 }
 
 pub fn bypass_cookies(rule: &Rule<'_>) {
     let (origin, larder) = started(rule);
-    assert!(is_kept(&larder, &Ask::get("/")));
+    assert!(larder.keeps(&Ask::get("/")));
     for cookie in ["session=x", "a=b; wordpress_logged_in_7=x"] {
         let answer = larder.ask(&with(cookie));
         assert!(answer.cache_status().contains("detail=route-cookie"), "{answer:?}");
@@ -58,12 +58,12 @@ pub fn bypass_cookies(rule: &Rule<'_>) {
 
 pub fn analytics_cookies(rule: &Rule<'_>) {
     let (origin, larder) = started(rule);
-    assert!(is_kept(&larder, &with("_ga=GA1.1; _fbp=x")));
+    assert!(larder.keeps(&with("_ga=GA1.1; _fbp=x")));
     assert!(larder.get("/").was_hit());
-    assert!(!is_kept(&larder, &with("_ga=GA1.1; id=2")), "others count");
+    assert!(!larder.keeps(&with("_ga=GA1.1; id=2")), "others count");
     assert_eq!(seen_of(&larder, &origin, "_ga=GA1.1; id=2; _gid=3"), "id=2");
     // Without the rule they are forwarded and make no difference, either.
     let kept = Larder::with(&origin, "[[route]]\nttl = \"1h\"\n");
-    assert!(is_kept(&kept, &with("_ga=GA1.1")));
+    assert!(kept.keeps(&with("_ga=GA1.1")));
     assert_eq!(seen_of(&kept, &origin, "_ga=GA1.1"), "_ga=GA1.1");
 }

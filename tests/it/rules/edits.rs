@@ -1,6 +1,6 @@
 //! What of requests and answers is dropped and set: for the key, for the app, for all decisions.
 
-use super::{MINUTE, Rule, app, forwarded, is_kept};
+use super::{MINUTE, Rule, app, forwarded};
 use crate::support::{Ask, Origin};
 
 /// Each target in turn, with what the app was asked for; `None`: it was a hit.
@@ -109,11 +109,11 @@ pub fn drop_request_headers(rule: &Rule<'_>) {
 pub fn set_response_headers(rule: &Rule<'_>) {
     let origin = Origin::serving(&["cache-control: private", "etag: \"1\""], "x");
     let larder = rule.before(&origin);
-    assert!(is_kept(&larder, &Ask::get("/feed")));
+    assert!(larder.keeps(&Ask::get("/feed")));
     let answer = larder.get("/feed");
     assert_eq!(answer.header("cache-control"), Some("max-age=60"), "browsers are told the same");
     assert_eq!(answer.header("etag"), Some("\"1\""));
-    assert!(!is_kept(&larder, &Ask::get("/other")));
+    assert!(!larder.keeps(&Ask::get("/other")));
 }
 
 pub fn drop_response_headers(rule: &Rule<'_>) {

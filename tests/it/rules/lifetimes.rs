@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{MINUTE, Rule, SILENT, app, is_kept};
+use super::{MINUTE, Rule, SILENT, app};
 use crate::support::{Answer, Ask, Larder, Origin, SOON, eventually, text};
 
 /// Seconds of freshness that are left.
@@ -30,7 +30,7 @@ fn saying() -> Origin {
 fn are_kept(larder: &Larder, targets: &[(&str, Option<i64>)]) {
     for (target, want) in targets {
         let ask = Ask::get(target);
-        assert_eq!(is_kept(larder, &ask), want.is_some(), "{target}");
+        assert_eq!(larder.keeps(&ask), want.is_some(), "{target}");
         if let Some(want) = want {
             let left = left(&larder.ask(&ask));
             assert!((want - 20..=*want).contains(&left), "{target}: {left}");
@@ -51,7 +51,7 @@ pub fn cache(rule: &Rule<'_>) {
         ],
     );
     let anna = Ask::get("/legacy/200/no-cache").with("Authorization", "Basic eA==");
-    assert!(is_kept(&larder, &anna), "forced, whoever asks");
+    assert!(larder.keeps(&anna), "forced, whoever asks");
 }
 
 pub fn ttl(rule: &Rule<'_>) {
@@ -71,7 +71,7 @@ pub fn ttl(rule: &Rule<'_>) {
     );
     let anna = |target: &str| Ask::get(target).with("Cookie", "id=anna");
     assert!(!larder.ask(&anna("/assets/200/-")).was_hit(), "the app has not said it is for all");
-    assert!(!is_kept(&larder, &anna("/assets/200/max-age=0")), "nor so");
+    assert!(!larder.keeps(&anna("/assets/200/max-age=0")), "nor so");
     assert!(larder.ask(&anna("/assets/200/max-age=5")).was_hit(), "but so");
 }
 
@@ -131,10 +131,10 @@ pub fn stale_if_error(rule: &Rule<'_>) {
 pub fn keep_stale(rule: &Rule<'_>) {
     let mut origin = app(SILENT);
     let larder = rule.before(&origin);
-    assert!(is_kept(&larder, &Ask::get("/prices/tea")));
-    assert!(!is_kept(&larder, &Ask::get("/other")));
+    assert!(larder.keeps(&Ask::get("/prices/tea")));
+    assert!(!larder.keeps(&Ask::get("/other")));
     let elsewhere = Larder::with(&origin, "[[route]]\nttl = \"1s\"\n");
-    assert!(is_kept(&elsewhere, &Ask::get("/prices/tea")));
+    assert!(elsewhere.keeps(&Ask::get("/prices/tea")));
     origin.stop();
     eventually("its end", SOON, || larder.get("/prices/tea").status != 200);
     let kept = || elsewhere.get("/prices/tea").expect(200);
@@ -166,7 +166,7 @@ pub fn client_directives(rule: &Rule<'_>) {
     {
         assert!(larder.ask(&Ask::get("/").with(name, value)).was_hit(), "{name}: {value}");
     }
-    assert!(is_kept(&larder, &Ask::get("/b").with("Cache-Control", "no-store")));
+    assert!(larder.keeps(&Ask::get("/b").with("Cache-Control", "no-store")));
     let elsewhere = Larder::in_front_of(&origin);
     elsewhere.get("/").expect(200);
     assert!(!elsewhere.ask(&Ask::get("/").with("Cache-Control", "no-cache")).was_hit());
@@ -181,7 +181,7 @@ pub fn max_object(rule: &Rule<'_>) {
     for (target, kept) in
         [("/downloads/1024", true), ("/downloads/1025", false), ("/other/1025", true)]
     {
-        assert_eq!(is_kept(&larder, &Ask::get(target)), kept, "{target}");
+        assert_eq!(larder.keeps(&Ask::get(target)), kept, "{target}");
         let size: usize = target.rsplit('/').next().and_then(|len| len.parse().ok()).unwrap();
         assert_eq!(larder.get(target).body.len(), size, "{target}");
     }
@@ -192,7 +192,7 @@ pub fn max_variants(rule: &Rule<'_>) {
     let larder = rule.before(&origin);
     let ask = |value: &str| Ask::get("/").with("X-A", value);
     for value in ["1", "2", "3"] {
-        assert!(is_kept(&larder, &ask(value)), "{value}");
+        assert!(larder.keeps(&ask(value)), "{value}");
     }
     let kept = ["3", "2", "1"].map(|value| larder.ask(&ask(value)).was_hit());
     assert_eq!(kept.iter().filter(|kept| **kept).count(), 2, "the newest two: {kept:?}");
@@ -202,9 +202,9 @@ pub fn max_variants(rule: &Rule<'_>) {
 pub fn share_set_cookie(rule: &Rule<'_>) {
     let origin = Origin::serving(&["cache-control: max-age=60", "set-cookie: banner=1"], "x");
     let larder = rule.before(&origin);
-    assert!(is_kept(&larder, &Ask::get("/banner")));
+    assert!(larder.keeps(&Ask::get("/banner")));
     assert_eq!(larder.get("/banner").header("set-cookie"), Some("banner=1"));
-    assert!(!is_kept(&larder, &Ask::get("/other")));
+    assert!(!larder.keeps(&Ask::get("/other")));
 }
 
 pub fn compress(rule: &Rule<'_>) {

@@ -1,6 +1,6 @@
 //! Other apps, other paths, and answers of Larder's own.
 
-use super::{MINUTE, Rule, app, is_kept};
+use super::{MINUTE, Rule, app};
 use crate::support::{Ask, Origin};
 
 pub fn upstream(rule: &Rule<'_>) {
@@ -49,7 +49,7 @@ pub fn answer(rule: &Rule<'_>) {
         assert_eq!(answer.header("cache-control"), Some("max-age=3600"));
         assert_eq!(answer.text(), "");
     }
-    assert!(!is_kept(&larder, &Ask::get("/gone/a")), "nothing to keep");
+    assert!(!larder.keeps(&Ask::get("/gone/a")), "nothing to keep");
     assert_eq!(origin.count(), 0);
     larder.get("/gone").expect(200);
 }
