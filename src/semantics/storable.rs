@@ -178,16 +178,15 @@ fn judge(
     let directives = &said.directives;
     refuse(asked, status, headers, directives, policy)?;
     let mut stored = facts(status, headers, &said, request_time, response_time);
-    if let Some(lifetime) = freshness::explicit_lifetime(&said, headers, date) {
-        stored.lifetime = lifetime;
-    } else if policy.route.lifetime(status).is_none() {
-        guess(&mut stored, asked, headers, directives, policy)?;
-    } else if !policy.route.force {
+    let by_rule = policy.route.lifetime(status).is_some();
+    match freshness::explicit_lifetime(&said, headers, date) {
+        // To have no freshness is no word for sharing, where it is a rule that gives some.
+        Some(lifetime) if !by_rule || !lifetime.is_zero() => stored.lifetime = lifetime,
+        _ if !by_rule => guess(&mut stored, asked, headers, directives, policy)?,
+        _ if policy.route.force => {}
         // The origin has not said that it is for all: as careful as with a guess.
-        if asked.has_cookie || asked.authorised {
-            return Err(NoStore::Cookie);
-        }
-        stored.heuristic = true;
+        _ if asked.has_cookie || asked.authorised => return Err(NoStore::Cookie),
+        _ => stored.heuristic = true,
     }
     policy.route.apply(&mut stored);
     if directives.no_cache {

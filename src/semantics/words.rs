@@ -7,8 +7,9 @@ use super::route::overrides::Overrides;
 use super::stored::Stored;
 use super::time::Timestamp;
 
-/// Reasons in a word, and in a sentence that goes on after "because" or a colon.
-const REASONS: [(&str, &str); 39] = [
+/// Reasons in a word, and in a sentence that goes on after "because" or a colon. docs/explain.md has
+/// them all.
+pub const REASONS: [(&str, &str); 39] = [
     // Why nothing is stored (`storable`, `guard`, and the fill's own).
     ("method", "only answers to GET are stored"),
     ("request-body", "the request has a body, which is no part of the key"),

@@ -12,14 +12,6 @@ fn silent() -> Origin {
     })
 }
 
-/// Asked twice, the second answer is a hit.
-fn is_kept(larder: &Larder, ask: &Ask) -> bool {
-    let first = larder.ask(ask);
-    let second = larder.ask(ask);
-    assert_eq!(second.status, first.status);
-    second.was_hit()
-}
-
 #[test]
 fn the_first_rule_that_a_request_meets_holds_alone() {
     let origin = silent();
@@ -82,7 +74,7 @@ fn the_first_rule_that_a_request_meets_holds_alone() {
         ("method", Ask::post("/x", "body"), "method", false),
     ] {
         let before = larder.metrics().count("larder_requests_total", &[("route", route)]);
-        assert_eq!(is_kept(&larder, &ask), kept, "{case}: {ask:?}");
+        assert_eq!(larder.keeps(&ask), kept, "{case}: {ask:?}");
         eventually(&format!("two more of {route} for {case}"), SOON, || {
             larder.metrics().count("larder_requests_total", &[("route", route)]) == before + 2
         });
@@ -140,7 +132,7 @@ fn lifetimes_of_a_rule_outrank_the_origins() {
     let personal = Ask::get("/200/-").with("Host", "app.test").with("Cookie", "s=1");
     assert!(!larder.ask(&personal).was_hit(), "the origin has not said that it is for all");
     let forced = Ask::get("/200/-").with("Host", "force.test").with("Cookie", "s=1");
-    assert!(is_kept(&larder, &forced), "but the rule has");
+    assert!(larder.keeps(&forced), "but the rule has");
 }
 
 #[test]
@@ -178,7 +170,7 @@ fn past_the_cache_nothing_is_looked_up_or_kept() {
         assert!(said.contains("fwd=bypass") && said.contains("detail=route-off"), "{said}");
         assert_eq!(origin.count(), n);
     }
-    assert!(is_kept(&larder, &Ask::get("/on")));
+    assert!(larder.keeps(&Ask::get("/on")));
     // Only-if-cached asks of a cache what this request has none of.
     let only = Ask::get("/off/x").with("Cache-Control", "only-if-cached");
     larder.ask(&only).expect(200);
@@ -286,7 +278,7 @@ fn a_write_makes_void_what_another_rule_has_stored() {
         "[[route]]\nheader = \"X-Mobile\"\nttl = \"1h\"\n[[route]]\nmethod = \"POST\"\nmax_variants = 3\n",
     );
     let mobile = Ask::get("/x").with("X-Mobile", "1");
-    assert!(is_kept(&larder, &mobile));
+    assert!(larder.keeps(&mobile));
     larder.ask(&Ask::post("/x", "change")).expect(200);
     assert!(!larder.ask(&mobile).was_hit());
 }
@@ -298,12 +290,12 @@ fn a_reload_tells_what_became_of_the_rules() {
         format!("[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nttl = \"{ttl}\"\n")
     };
     let larder = Larder::with(&origin, &[rule("a", "1h"), rule("b", "1h")].concat());
-    assert!(is_kept(&larder, &Ask::get("/a")) && !is_kept(&larder, &Ask::get("/c")));
+    assert!(larder.keeps(&Ask::get("/a")) && !larder.keeps(&Ask::get("/c")));
     std::fs::write(larder.setup.config_file(), [rule("c", "1h"), rule("b", "2h")].concat())
         .unwrap();
     let want = "route a: removed; route b: ttl changed; route c: added";
     eventually("the reload", SOON, || larder.events().contains(want));
-    assert!(is_kept(&larder, &Ask::get("/c")));
+    assert!(larder.keeps(&Ask::get("/c")));
     let broken = "[[route]]\nname = \"c\"\nttl = \"soon\"\n";
     std::fs::write(larder.setup.config_file(), broken).unwrap();
     eventually("the refusal", SOON, || {

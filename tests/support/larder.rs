@@ -215,6 +215,15 @@ impl Larder {
         client.answer("GET")
     }
 
+    /// Asks twice: true if the second answer came from the cache.
+    #[track_caller]
+    pub fn keeps(&self, ask: &Ask) -> bool {
+        let first = self.ask(ask);
+        let second = self.ask(ask);
+        assert_eq!(first.status, second.status, "{ask:?}");
+        second.was_hit()
+    }
+
     /// Asks until an answer is a hit.
     #[track_caller]
     pub fn await_hit(&self, ask: &Ask) -> Answer {

@@ -5,6 +5,7 @@
 //! - [`Larder`]: the binary as a process, its logs and its metrics.
 //! - [`Client`], [`Ask`], [`Answer`]: one connection, one request, and how it ended.
 //! - [`Content`]: what an origin that knows ranges has at a URL.
+//! - [`page::Page`]: a page of the documentation, with the configurations that it shows.
 //! - [`mount::Mount`]: a small file system to be filled.
 //! - [`eventually`]: waits for what must come within a bound; no test sleeps and hopes.
 
@@ -14,6 +15,7 @@ pub mod larder;
 pub mod metrics;
 pub mod mount;
 pub mod origin;
+pub mod page;
 pub mod parts;
 pub mod process;
 pub mod reply;

@@ -53,7 +53,8 @@ pub enum Analytics {
 /// What a rule says of cookies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cookies {
-    /// Dropped from requests whose answer may be stored: as if not sent.
+    /// Dropped from requests whose answer may be stored: as if not sent. But for those that the
+    /// next two name.
     pub ignore: Vec<Glob>,
     /// Their values are part of the key.
     pub vary: Vec<Box<str>>,
@@ -70,7 +71,16 @@ impl Cookies {
     }
 
     fn is_dropped(&self, name: &str) -> bool {
-        among(&self.ignore, name) || (self.analytics == Analytics::Drop && among(&KNOWN, name))
+        let ignored =
+            among(&self.ignore, name) || (self.analytics == Analytics::Drop && among(&KNOWN, name));
+        ignored && !self.is_named(name)
+    }
+
+    /// Keyed, or leading past the cache, by its name: to ignore the rest (`*`) does not take it
+    /// away. A bare `*` of [`Self::bypass`] names none.
+    fn is_named(&self, name: &str) -> bool {
+        let mut named = self.bypass.iter().filter(|glob| !glob.is_star());
+        self.vary.iter().any(|own| **own == *name) || named.any(|glob| glob.matches(name))
     }
 
     /// Drops what is as if not sent.
@@ -202,5 +212,29 @@ mod tests {
         let mut none = sent(&["_ga=1"]);
         rule.drop_from(&mut none);
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn to_ignore_the_rest_keeps_what_is_named() {
+        let rest = Cookies {
+            ignore: globs(&["*"]),
+            vary: vec!["ab".into()],
+            bypass: globs(&["session_*"]),
+            analytics: Analytics::Ignore,
+        };
+        let any = Cookies { ignore: globs(&["ad_*"]), bypass: globs(&["*"]), ..Cookies::default() };
+        for (case, rule, line, left, past) in [
+            ("keyed", &rest, "ad_x=1; ab=2", "ab=2", false),
+            ("past the cache", &rest, "session_1=x; ad_x=1", "session_1=x", true),
+            ("neither", &rest, "session=x; ad_x=1", "", false),
+            ("a bare star names none", &any, "ad_x=1", "", false),
+            ("and means the others", &any, "ad_x=1; b=2", "b=2", true),
+        ] {
+            let mut headers = sent(&[line]);
+            rule.drop_from(&mut headers);
+            let kept = if left.is_empty() { HeaderMap::new() } else { sent(&[left]) };
+            assert_eq!(headers, kept, "{case}: {line}");
+            assert_eq!(rule.bypasses(&headers), past, "{case}: {line}");
+        }
     }
 }

@@ -37,6 +37,11 @@ impl Glob {
         matches!(&*self.parts, [_, last] if last.is_empty())
     }
 
+    /// A star alone.
+    pub fn is_star(&self) -> bool {
+        self.is_prefix() && self.prefix().is_empty()
+    }
+
     /// Whether `text` is one of those meant.
     pub fn matches(&self, text: &str) -> bool {
         let (Some((first, rest)), text) = (self.parts.split_first(), text.as_bytes()) else {
