@@ -23,6 +23,9 @@ use larder::{Kind, World};
 use reference::Cache;
 use script::{Dice, Mix, Step};
 
+/// Once in so many steps everything is purged: long before a disk of few entries is full, whose
+/// oldest ones go, live or not. The reference forgets nothing by itself.
+const PURGE_EVERY: usize = 1000;
 /// Shrinking takes no longer than this.
 const SHRINK_LIMIT: Duration = Duration::from_mins(2);
 
@@ -92,7 +95,11 @@ pub fn run<W: World>(
     start: impl Fn(&Kind, &str) -> W,
 ) -> Tally {
     let mut dice = Dice::new(seed);
-    let steps: Vec<Step> = (0..count).map(|_| mix.step(&mut dice)).collect();
+    let step = |n| match (n + 1) % PURGE_EVERY {
+        0 => Step::Purge { page: None, soft: false },
+        _ => mix.step(&mut dice),
+    };
+    let steps: Vec<Step> = (0..count).map(step).collect();
     let play = |steps: &[Step]| {
         let cache = Cache::new(kind.settings.clone());
         let mut driver = Driver::new(cache, mix.pages, |upstream| start(kind, upstream));
