@@ -87,6 +87,7 @@ impl Parts<'_> {
             last_modified: self.spans[2].map(|secs| Timestamp::from_secs(secs.into())),
             validator,
             groups: Vec::new(),
+            tags: Default::default(),
         };
         let mut map = HeaderMap::new();
         for (name, value) in &self.fields {

@@ -179,5 +179,6 @@ fn stored() -> Stored {
         last_modified: None,
         validator: false,
         groups: Vec::new(),
+        tags: Default::default(),
     }
 }
