@@ -31,7 +31,6 @@ pub fn negative_caching(recipe: &Recipe<'_>) {
     for (path, kept) in [
         ("/none", true),
         ("/gone", true),
-        ("/broken", true),
         ("/secret", false),
         ("/who", false),
         ("/mine", false),
@@ -39,12 +38,14 @@ pub fn negative_caching(recipe: &Recipe<'_>) {
     ] {
         assert_eq!(larder.keeps(&Ask::get(path)), kept, "{path}");
     }
+    // For a second: a busy machine may need several tries to ask twice in one.
+    eventually("the error to be kept", SOON, || larder.keeps(&Ask::get("/broken")));
+    eventually("another try of the broken app", SOON, || !larder.get("/broken").was_hit());
     larder.get("/new").expect(404);
     created.store(true, Ordering::SeqCst);
     assert!(larder.get("/new").expect(404).was_hit());
     larder.admin_post("/api/purge", "{\"url\": \"http://app.test/new\"}").expect(200);
     larder.get("/new").expect(200);
-    eventually("another try of the broken app", SOON, || !larder.get("/broken").was_hit());
 }
 
 pub fn slow_report(recipe: &Recipe<'_>) {

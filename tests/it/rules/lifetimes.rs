@@ -83,12 +83,14 @@ pub fn status_ttl(rule: &Rule<'_>) {
         &[
             ("/404/-", Some(10)),
             ("/410/max-age=5", Some(3600)),
-            ("/503/-", Some(1)),
             ("/403/-", None),
             ("/404/no-store", None),
             ("/200/-", None),
         ],
     );
+    // For a second: a busy machine may need several tries to ask twice in one.
+    eventually("an error to be kept", SOON, || larder.keeps(&Ask::get("/503/-")));
+    eventually("its end", SOON, || !larder.get("/503/-").was_hit());
 }
 
 /// Stale from the start; the second time it is asked the app is broken.
@@ -131,10 +133,10 @@ pub fn stale_if_error(rule: &Rule<'_>) {
 pub fn keep_stale(rule: &Rule<'_>) {
     let mut origin = app(SILENT);
     let larder = rule.before(&origin);
-    assert!(larder.keeps(&Ask::get("/prices/tea")));
+    eventually("it to be kept", SOON, || larder.keeps(&Ask::get("/prices/tea")));
     assert!(!larder.keeps(&Ask::get("/other")));
     let elsewhere = Larder::with(&origin, "[[route]]\nttl = \"1s\"\n");
-    assert!(elsewhere.keeps(&Ask::get("/prices/tea")));
+    eventually("it to be kept", SOON, || elsewhere.keeps(&Ask::get("/prices/tea")));
     origin.stop();
     eventually("its end", SOON, || larder.get("/prices/tea").status != 200);
     let kept = || elsewhere.get("/prices/tea").expect(200);
