@@ -6,6 +6,7 @@ use http::HeaderName;
 
 use crate::config::file::{File, Given};
 use crate::config::machine::Machine;
+use crate::config::memory::INDEX_ENTRY;
 use crate::config::snapshot::{Cache, ClientDirectives};
 use crate::config::validate::{ANY_WAIT, Check, DAY, GIB, KIB, MIB, MINUTE, SECOND, value};
 use crate::config::value::{MemorySize, Size, UnkeyedNames, show_bytes};
@@ -23,6 +24,8 @@ const SEGMENTS_PER_SHARD: u64 = 16;
 const MEMORY_DEFAULT: u64 = 64 * MIB;
 const SEGMENT_DEFAULT: u64 = 256 * KIB;
 const BLOCK_DEFAULT: u64 = 16 * MIB;
+/// So many open files a disk takes at most for the sake of small blocks.
+const MOST_BLOCKS: u64 = 512;
 /// A page of the disk: blocks and segments are whole numbers of them.
 const PAGE: u64 = 4 * KIB;
 
@@ -32,7 +35,7 @@ impl Check<'_> {
         let (memory, memory_is_auto) = self.memory(given.memory.as_ref(), machine);
         let memory_budget = if memory > 0 { memory } else { memory_auto(machine) };
         let disk = self.disk(given.disk.as_ref());
-        let block_size = self.block_size(given.block_size.as_ref(), disk);
+        let block_size = self.block_size(given.block_size.as_ref(), disk, memory_budget);
         let segment_size = self.segment_size(
             given.segment_size.as_ref(),
             memory,
@@ -175,14 +178,16 @@ impl Check<'_> {
         given.map_or(GIB, |given| given.value.0)
     }
 
-    /// 16 MiB, less where the disk is small: it is reclaimed a block at a time.
-    fn block_size(&mut self, given: Option<&Given<Size>>, disk: u64) -> u64 {
+    /// 16 MiB, less where the disk is small, or the memory that indexes it: it is reclaimed a block
+    /// at a time, when it is full and when there are too many entries.
+    fn block_size(&mut self, given: Option<&Given<Size>>, disk: u64, memory: u64) -> u64 {
         let default = if disk == 0 {
             BLOCK_DEFAULT
         } else {
-            // The largest power of two that is no more than a sixteenth of the disk.
-            let sixteenth = (disk / 16).max(MIB);
-            (1 << sixteenth.ilog2()).min(BLOCK_DEFAULT)
+            // An eighth of what small entries take, as many as an eighth of the memory indexes.
+            let by_memory = (memory / 8 / INDEX_ENTRY * PAGE / 8).max(disk / MOST_BLOCKS);
+            let most = (disk / 16).min(by_memory).max(MIB);
+            (1 << most.ilog2()).min(BLOCK_DEFAULT)
         };
         let size = self.bytes("cache.block_size", given, default, MIB..=GIB);
         if let Some(given) = given

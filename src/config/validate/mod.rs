@@ -479,6 +479,22 @@ mod tests {
         }
     }
 
+    /// Or all of the disk would go at once when there are too many entries.
+    #[test]
+    fn little_memory_has_small_blocks() {
+        for (memory, disk, block) in [
+            ("64MiB", "1GiB", 16 * MIB),
+            ("16MiB", "1GiB", 8 * MIB),
+            ("4MiB", "1GiB", 2 * MIB),
+            ("1MiB", "64MiB", MIB),
+            ("4MiB", "100GiB", 16 * MIB),
+        ] {
+            let text = format!("[cache]\nmemory = \"{memory}\"\ndisk = \"{disk}\"\n");
+            let loaded = on(machine(), &text);
+            assert_eq!(loaded.snapshot.cache.block_size, block, "{memory}, {disk}");
+        }
+    }
+
     #[test]
     fn no_disk_means_objects_by_memory_and_no_directory() {
         let cache = on(machine(), "[cache]\ndisk = 0\n").snapshot.cache.clone();
