@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cli::warm::Warm;
 use crate::config::Flags;
 
 const EXAMPLES: &str = "\
@@ -146,9 +147,23 @@ pub enum CacheAction {
         #[arg(long)]
         json: bool,
     },
+    /// Fetch many URLs through the running Larder, so that clients find them stored
+    #[command(after_help = WARM)]
+    Warm(Warm),
     /// Forget everything
     Clear,
 }
+
+const WARM: &str = "\
+Examples:
+  larder cache warm http://example.org/sitemap.xml       all pages of a sitemap or of an index of them
+  larder cache warm urls.txt --rate 10 --concurrency 2   a URL a line, gently
+  larder cache warm access.log --base http://example.org what clients asked for most, first
+  curl -s https://example.org/sitemap.xml | larder cache warm -
+
+The app is asked for what is not stored and fresh; what is, costs it nothing. Larder is looked for at
+--listen, LARDER_LISTEN or 127.0.0.1:8080. URLs with https are sent as a proxy in front that ends TLS
+would send them (X-Forwarded-Proto: https). Exit code 1, and a list, if something failed.";
 
 const PURGES: &str = "\
 Examples:

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{CacheAction, Purge};
 use crate::cli::client::{Answer, Client, ClientError};
-use crate::cli::{USAGE, complain, refused, say};
+use crate::cli::{USAGE, complain, refused, say, warm};
 use crate::config::Flags;
 
-/// Asks the admin port and prints its answer.
+/// Asks the admin port and prints its answer; warms through the proxy itself.
 pub fn cache(flags: &Flags, action: &CacheAction) -> ExitCode {
+    if let CacheAction::Warm(wanted) = action {
+        return warm::warm(flags, wanted);
+    }
     let client = match Client::of_process(flags) {
         Ok(client) => client,
         Err(error) => return refused(&error),
@@ -44,6 +47,7 @@ pub fn cache(flags: &Flags, action: &CacheAction) -> ExitCode {
             return report_as(&client, answer, if *json { readable } else { explained });
         }
         CacheAction::Purges { limit } => client.get(&format!("/api/purges?limit={limit}")),
+        CacheAction::Warm(_) => return ExitCode::from(USAGE), // never: it has returned
     };
     report(&client, answer)
 }

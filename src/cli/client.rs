@@ -60,6 +60,47 @@ impl Answer {
     }
 }
 
+/// Where the running Larder's proxy is: by `--listen`, `LARDER_LISTEN` or the default.
+///
+/// # Errors
+/// What is given is no address.
+pub fn proxy_of_process(flags: &Flags) -> Result<SocketAddr, ConfigError> {
+    address(flags.listen.as_ref(), "--listen", "LARDER_LISTEN", 8080).map(to_connect)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn refuse(place: Place, what: String) -> ConfigError {
+    ConfigError::one(Mistake::new(place, what))
+}
+
+/// What a flag or the environment says, or this machine's `port`.
+fn address(
+    flag: Option<&String>,
+    name: &'static str,
+    environment: &str,
+    port: u16,
+) -> Result<SocketAddr, ConfigError> {
+    let (given, place) = match (flag, variable(environment)) {
+        (Some(flag), _) => (flag.clone(), Place::Flag(name)),
+        (None, Some(listen)) => (listen, Place::Environment(environment.to_owned())),
+        (None, None) => return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+    };
+    Ok(Listen::read(&Raw::Text(&given)).map_err(|what| refuse(place, what))?.0)
+}
+
+/// "Every address" is where one listens, not where one connects.
+fn to_connect(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 /// Knows where the running Larder is and what lets one in.
 #[derive(Debug)]
 pub struct Client {
@@ -71,16 +112,7 @@ impl Client {
     /// By `--admin`, `LARDER_ADMIN__LISTEN` or the default; with `LARDER_ADMIN__TOKEN` or
     /// `LARDER_ADMIN__TOKEN_FILE`.
     pub fn of_process(flags: &Flags) -> Result<Self, ConfigError> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let (given, place) = match (&flags.admin, variable("LARDER_ADMIN__LISTEN")) {
-            (Some(flag), _) => (Some(flag.clone()), Place::Flag("--admin")),
-            (None, listen) => (listen, Place::Environment("LARDER_ADMIN__LISTEN".to_owned())),
-        };
-        let refuse = |place: Place, what: String| ConfigError::one(Mistake::new(place, what));
-        let address = match given {
-            None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9180)),
-            Some(given) => Listen::read(&Raw::Text(&given)).map_err(|what| refuse(place, what))?.0,
-        };
+        let address = address(flags.admin.as_ref(), "--admin", "LARDER_ADMIN__LISTEN", 9180)?;
         let (token, name) = match variable("LARDER_ADMIN__TOKEN_FILE") {
             Some(file) if variable("LARDER_ADMIN__TOKEN").is_none() => {
                 let place = Place::Environment("LARDER_ADMIN__TOKEN_FILE".to_owned());
@@ -99,13 +131,7 @@ impl Client {
 
     /// The Larder whose admin port listens at `address`.
     pub fn new(address: SocketAddr, token: Option<Secret>) -> Self {
-        // "Every address" is where one listens, not where one connects.
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        Self { address: SocketAddr::new(ip, address.port()), token }
+        Self { address: to_connect(address), token }
     }
 
     /// Where it asks.

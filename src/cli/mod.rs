@@ -4,6 +4,7 @@
 //! - [`run`]: serve, from [`rooms`], with [`control`] for the admin port.
 //! - [`check`]: is the configuration right, and what holds?
 //! - [`health`], [`cache`]: ask the running Larder, through [`client`].
+//! - [`warm`]: fetches many URLs through it.
 //! - [`demo`]: an app of our own and a Larder in front of it.
 //!
 //! Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.
@@ -17,6 +18,7 @@ pub mod demo;
 pub mod health;
 pub mod rooms;
 pub mod run;
+pub mod warm;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -69,3 +69,4 @@ mod upgrade;
 mod upstream;
 mod validation;
 mod vary;
+mod warm;

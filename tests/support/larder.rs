@@ -305,11 +305,16 @@ impl Larder {
 /// Runs the binary with these arguments to its end.
 #[track_caller]
 pub fn larder(args: &[&str]) -> Output {
+    command().args(args).output().expect("larder starts")
+}
+
+/// The binary, without this process's own settings.
+pub fn command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LARDER_") {
             command.env_remove(name);
         }
     }
-    command.args(args).output().expect("larder starts")
+    command
 }
