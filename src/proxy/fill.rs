@@ -80,9 +80,10 @@ pub async fn run(
     private: oneshot::Sender<Private>,
 ) {
     let house = plan.worker.house.clone();
-    let position = house.tiers.purges.position();
     let mut base = plan.base.as_ref();
     loop {
+        // Of each request anew: what is withdrawn before the second is none of its answer's.
+        let position = house.tiers.purges.position();
         let asked_at = clock::now();
         let began = clock::monotonic_ns();
         let sent = plan.worker.pool.send(&plan.view.snapshot.upstream, request).await;

@@ -44,6 +44,7 @@ mod store;
 mod terms;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -130,6 +131,10 @@ struct State {
     reason: Option<String>,
     pending: Pending,
     mounted: Option<Arc<Mounted>>,
+    /// Who waits for room to put a value, by its key: the newest of them.
+    waiting: HashMap<Bytes, u64>,
+    /// How many have waited.
+    waiters: u64,
     /// No more puts: [`Disk::close`] was called.
     closing: bool,
 }
@@ -184,6 +189,8 @@ impl Disk {
                 reason: None,
                 pending: Pending::default(),
                 mounted: None,
+                waiting: HashMap::new(),
+                waiters: 0,
                 closing: false,
             }),
             room: Arc::new(Semaphore::new(pages)),

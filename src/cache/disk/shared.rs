@@ -24,8 +24,7 @@ impl Shared {
         let counts = &self.metrics.disk;
         let size = entry::size_on_disk(&key, &value);
         // First of all, so that whatever happens next leaves a miss and not the older copy.
-        let older = self.forget(&key);
-        let before = self.changes_of(&key);
+        let (waiter, older) = self.wait_to_put(&key);
         let refuse = |put: Put, older: Vec<OnDisk>| {
             tell(older, false);
             put
@@ -48,12 +47,14 @@ impl Shared {
             drop(state);
             return Err((refuse(Put::Off, older), on_disk));
         }
-        if self.changes_of(&key) != before {
+        if !waiter.is_the_newest(&state) {
             // A newer one, or a delete, came while this one waited: it must not take its place.
             drop(state);
             return Err((refuse(Put::Outdated, older), on_disk));
         }
-        let mut told = older;
+        // What was read meanwhile may wait to be written again.
+        let mut told = state.forget(&key);
+        told.extend(older);
         told.extend(on_disk);
         self.changed(&key);
         state.pending.queue(key, value, size, told, room);
@@ -62,6 +63,18 @@ impl Shared {
         drop(state);
         self.work.notify_one();
         Ok(())
+    }
+
+    /// Forgets `key`, and returns who waits to hear of that; whoever has waited to put it is
+    /// outdated from now on.
+    fn wait_to_put(&self, key: &Bytes) -> (Waiter<'_>, Vec<OnDisk>) {
+        let mut state = self.state.lock();
+        self.changed(key);
+        let older = state.forget(key);
+        state.waiters += 1;
+        let number = state.waiters;
+        state.waiting.insert(key.clone(), number);
+        (Waiter { shared: self, key: key.clone(), number }, older)
     }
 
     pub(super) async fn find(
@@ -222,12 +235,35 @@ impl Shared {
     }
 }
 
+/// Who waits for room to put a value.
+struct Waiter<'a> {
+    shared: &'a Shared,
+    key: Bytes,
+    number: u64,
+}
+
+impl Waiter<'_> {
+    fn is_the_newest(&self, state: &State) -> bool {
+        state.waiting.get(&self.key) == Some(&self.number)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if self.is_the_newest(&state) {
+            state.waiting.remove(&self.key);
+        }
+    }
+}
+
 impl State {
     fn takes_puts(&self) -> bool {
         !self.closing && matches!(self.now, DiskState::Recovering | DiskState::Ready)
     }
 
     pub(super) fn forget(&mut self, key: &[u8]) -> Vec<OnDisk> {
+        self.waiting.remove(key);
         let told = self.pending.remove(key);
         match &self.mounted {
             Some(mounted) => mounted.delete(key),
