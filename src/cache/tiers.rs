@@ -16,7 +16,6 @@ mod terms;
 mod void;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,15 +53,13 @@ pub struct Tiers {
     /// Who puts parts to what is stored reads it first: one at a time.
     pub combining: tokio::sync::Mutex<()>,
     incomplete: Incomplete,
-    /// How many wait to be handed to the disk's writer.
-    behind: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
 impl Tiers {
     /// Puts the tiers together.
     pub fn new(memory: Memory, disk: Disk, purges: PurgeLog, metrics: Arc<Metrics>) -> Self {
-        let (searches, queries, variant_lists, combining, incomplete, behind) = Default::default();
+        let (searches, queries, variant_lists, combining, incomplete) = Default::default();
         Self {
             memory,
             disk,
@@ -72,18 +69,17 @@ impl Tiers {
             variant_lists,
             combining,
             incomplete,
-            behind,
             metrics,
         }
     }
 
     /// All that lookups find has been handed to the disk's writer.
     pub fn are_written_behind(&self) -> bool {
-        self.behind.load(Ordering::Relaxed) == 0
+        self.metrics.disk.write_behind.get() == 0
     }
 
     fn to_disk(&self, key: Bytes, slot: Slot, ticket: Option<Ticket>) -> ToDisk {
-        ToDisk { key, slot, ticket, _counted: Counted::among(&self.behind) }
+        ToDisk { key, slot, ticket, _counted: Counted::among(&self.metrics) }
     }
 
     /// What the memory tier has under `primary` for a request with the header fields `request`.
@@ -248,9 +244,11 @@ impl Tiers {
             return Err(Arc::new(entry));
         }
         let entry = Arc::new(entry);
-        self.memory.insert(key.clone(), Slot::Entry(entry.clone()));
+        // Counted as waiting before it is found.
+        let to_disk = self.to_disk(key.clone(), Slot::Entry(entry.clone()), ticket);
+        self.memory.insert(key, Slot::Entry(entry.clone()));
         self.metrics.cache.stored.inc();
-        Ok((entry.clone(), self.to_disk(key, Slot::Entry(entry), ticket)))
+        Ok((entry, to_disk))
     }
 
     /// Takes `entry` in as a variant of `primary`: the variant first, then the list that leads to

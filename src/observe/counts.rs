@@ -189,6 +189,8 @@ pub struct DiskCounts {
     pub ready: Level,
     /// Bytes that wait to be written.
     pub pending_bytes: Level,
+    /// Entries that wait to be handed to the writer.
+    pub write_behind: Level,
 }
 
 impl DiskCounts {

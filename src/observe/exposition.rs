@@ -294,7 +294,9 @@ fn disk(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     })?;
     out.gauge("larder_disk_ready", "1 while the disk tier serves", disk.ready.get())?;
     let help = "Bytes that wait to be written to disk";
-    out.gauge_of("larder_disk_pending", help, bytes, disk.pending_bytes.get())
+    out.gauge_of("larder_disk_pending", help, bytes, disk.pending_bytes.get())?;
+    let help = "Entries that wait to be handed to the disk's writer";
+    out.gauge("larder_disk_write_behind", help, disk.write_behind.get())
 }
 
 fn house(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {

@@ -217,7 +217,7 @@ fn each_kind_holds_over_sigterm_and_kill_9() {
         for (soft, kill) in [(false, true), (true, false), (true, true)] {
             let larder = Setup::new(&origin.url()).start_with_disk();
             store_by_kind(&larder);
-            larder.await_on_disk(2 * TARGETS.len() as u64);
+            larder.await_all_on_disk();
             let body = format!("{{{purge}, \"soft\": {soft}}}");
             larder.admin_post("/api/purge", &body).expect(200);
             let larder = if kill { larder.kill_and_restart() } else { larder.restart() };

@@ -79,9 +79,7 @@ fn a_large_body_that_was_stored_plain_is_coded_for_who_comes_later() {
         check_plain(&larder, &body, case);
         assert_eq!((compressed(&larder), origin.count()), (1, 1), "{case}: once for all");
         if disk {
-            eventually("all to be on disk", SOON, || {
-                larder.metrics().count("larder_disk_pending_bytes", &[]) == 0
-            });
+            larder.await_all_on_disk();
             let larder = larder.kill_and_restart();
             origin.stop();
             check_coded(&larder.ask(&accepting(coding)).expect(200), coding, &body, "killed");

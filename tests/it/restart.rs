@@ -36,19 +36,11 @@ fn after_kill_9_it_is_still_a_hit_from_disk() {
         reply.ok(STORED, if seen.path() == "/small" { &s } else { &l });
     });
     let larder = Setup::new(&origin.url()).start_with_disk();
-    larder.get("/small").expect(200);
-    larder.get("/large").expect(200);
-    let mut settled = (0, 0);
-    eventually("the writer to be done", SOON, || {
-        let pending = larder.metrics().count("larder_disk_pending_bytes", &[]);
-        let now = larder.on_disk();
-        settled = if now == settled.0 && now >= 2 && pending == 0 {
-            (now, settled.1 + 1)
-        } else {
-            (now, 0)
-        };
-        settled.1 >= 5
-    });
+    for target in ["/small", "/large"] {
+        larder.get(target).expect(200);
+        larder.await_hit(&Ask::get(target));
+    }
+    larder.await_all_on_disk();
     let larder = larder.kill_and_restart();
     origin.stop();
     for (target, body) in [("/small", small), ("/large", large)] {
@@ -214,9 +206,7 @@ fn a_scan_of_a_full_disk_writes_next_to_nothing() {
     origin.stop();
     // Right away, with all that may be written again to be spent, and after a restart.
     let there = kept(&larder, 0..OBJECTS) as u64;
-    eventually("the writer to be done", SOON, || {
-        larder.metrics().count("larder_disk_pending_bytes", &[]) == 0
-    });
+    larder.await_all_on_disk();
     let after = written(&larder);
     println!("{there} there; rewritten, bytes written: {before:?}, then {after:?}");
     assert!(there > 2500, "{there}");

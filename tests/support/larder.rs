@@ -266,6 +266,18 @@ impl Larder {
         eventually(&format!("{n} entries on disk"), SOON, || self.on_disk() >= n);
     }
 
+    /// Waits until all that lookups find is on disk, too (lists of variants included).
+    #[track_caller]
+    pub fn await_all_on_disk(&self) {
+        eventually("all to be on disk", SOON, || {
+            let metrics = self.metrics();
+            // In the order in which they come by.
+            ["larder_disk_write_behind", "larder_disk_pending_bytes"]
+                .iter()
+                .all(|name| metrics.count(name, &[]) == 0)
+        });
+    }
+
     /// Entries that are known to have come to the disk since the start.
     pub fn on_disk(&self) -> u64 {
         self.metrics().count("larder_disk_written_total", &[])

@@ -1,13 +1,13 @@
 //! What goes in and out of the tiers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::HeaderName;
 
 use crate::cache::entry::{Entry, Slot, Variants};
 use crate::cache::purge::Ticket;
+use crate::observe::metrics::Metrics;
 
 /// What a lookup found.
 #[derive(Debug)]
@@ -43,18 +43,18 @@ pub struct ToDisk {
 }
 
 /// One of those that are counted, until it is dropped.
-pub(super) struct Counted(Arc<AtomicUsize>);
+pub(super) struct Counted(Arc<Metrics>);
 
 impl Counted {
-    pub(super) fn among(all: &Arc<AtomicUsize>) -> Self {
-        all.fetch_add(1, Ordering::Relaxed);
-        Self(all.clone())
+    pub(super) fn among(metrics: &Arc<Metrics>) -> Self {
+        metrics.disk.write_behind.add(1);
+        Self(metrics.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.disk.write_behind.add(-1);
     }
 }
 
