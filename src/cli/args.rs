@@ -73,9 +73,19 @@ pub enum Command {
     },
     /// Check the configuration; print what holds and where each value is from
     #[command(
-        after_help = "Example:\n  larder check --config config.toml\n\nMistakes go to standard error, all of them in one run; the exit code is 0 or 2."
+        after_help = "Examples:\n  larder check --config config.toml\n  larder check --explain http://example.org/shop -H 'Cookie: a=1'    which [[route]] is met?\n\nMistakes go to standard error, all of them in one run; the exit code is 0 or 2."
     )]
-    Check,
+    Check {
+        /// Only say which rule a request for this URL meets, and what holds for it
+        #[arg(long, value_name = "URL")]
+        explain: Option<String>,
+        /// A header field of that request, as often as wanted
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", requires = "explain")]
+        headers: Vec<String>,
+        /// Its method
+        #[arg(short = 'X', long, default_value = "GET", requires = "explain")]
+        method: String,
+    },
     /// Ask the running Larder whether it is ready (exit code 0 or 1)
     Health,
     /// Look at the running Larder's cache, or empty it

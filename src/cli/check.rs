@@ -2,9 +2,15 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{complain, refused, say};
+use http::{Method, Uri};
+
+use crate::cli::{USAGE, complain, header_fields, refused, say};
 use crate::config::memory::MemoryPlan;
+use crate::config::route::tell;
+use crate::config::snapshot::Snapshot;
 use crate::config::{self, Flags, Sources, effective, machine};
+use crate::proxy::route;
+use crate::semantics::key::Scheme;
 
 /// Prints the effective configuration (standard output) and what is wrong or odd (standard
 /// error).
@@ -26,4 +32,59 @@ pub fn check(flags: Flags) -> ExitCode {
         say(format_args!("# {line}"));
     }
     ExitCode::SUCCESS
+}
+
+/// Says which rule a request meets, and what holds for it that does not for others.
+pub fn explain(flags: Flags, url: &str, headers: &[String], method: &str) -> ExitCode {
+    let loaded = match config::load(Sources::of_process(flags)) {
+        Ok(loaded) => loaded,
+        Err(error) => return refused(&error),
+    };
+    match met(&loaded.snapshot, url, headers, method) {
+        Ok(lines) => {
+            lines.iter().for_each(say);
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            complain(what);
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn met(
+    snapshot: &Snapshot,
+    url: &str,
+    headers: &[String],
+    method: &str,
+) -> Result<Vec<String>, String> {
+    let wrong = || format!("\"{url}\" is no whole URL, as clients ask for it: http://host/path");
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    let scheme = match uri.scheme_str() {
+        Some("http") => Scheme::Http,
+        Some("https") => Scheme::Https,
+        _ => return Err(wrong()),
+    };
+    let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let method: Method = method.parse().map_err(|_| format!("\"{method}\" is no method"))?;
+    let (fields, routes) = (header_fields(headers)?, &snapshot.routes);
+    let authority = authority.unwrap_or_default();
+    let number = route::number(routes, scheme, &authority, target, &method, &fields);
+    let rule = number.and_then(|number| routes.rules.get(number));
+    let mut lines = vec![tell::met(rule.map(AsRef::as_ref), routes.rules.len())];
+    let Some(rule) = rule else { return Ok(lines) };
+    let (keyed, sent) = route::targets(rule, target);
+    lines.extend(keyed.map(|keyed| format!("path and query are keyed as {keyed}")));
+    lines.extend(sent.map(|sent| format!("the app is asked for {sent}")));
+    let common = effective::entries(snapshot);
+    for (own, common) in effective::entries(&rule.snapshot).into_iter().zip(common) {
+        if own.value != common.value {
+            let nothing = || "not set".to_owned();
+            let (own_value, value) =
+                (own.value.unwrap_or_else(nothing), common.value.unwrap_or_else(nothing));
+            lines.push(format!("{} = {own_value}, for others {value}", own.key));
+        }
+    }
+    Ok(lines)
 }

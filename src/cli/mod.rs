@@ -1,7 +1,8 @@
 //! The command line: one file a command.
 //!
 //! - [`args`]: what can be typed.
-//! - [`run`]: serve, from [`rooms`], with [`control`] for the admin port.
+//! - [`run`]: serve, from [`rooms`], with [`control`] for the admin port; `deploy`: has another
+//!   build of the app come?
 //! - [`check`]: is the configuration right, and what holds?
 //! - [`health`], [`cache`]: ask the running Larder, through [`client`].
 //! - [`warm`]: fetches many URLs through it.
@@ -15,6 +16,7 @@ pub mod check;
 pub mod client;
 pub mod control;
 pub mod demo;
+mod deploy;
 pub mod health;
 pub mod rooms;
 pub mod run;
@@ -24,6 +26,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::cli::args::{Cli, Command};
 use crate::config::{self, ConfigError, Flags, Sources};
@@ -48,7 +51,10 @@ pub fn main() -> ExitCode {
             Err(error) => refused(&error),
         },
         Command::Demo { once } => demo::demo(&flags, once),
-        Command::Check => check::check(flags),
+        Command::Check { explain: None, .. } => check::check(flags),
+        Command::Check { explain: Some(url), headers, method } => {
+            check::explain(flags, &url, &headers, &method)
+        }
         Command::Health => health::health(&flags),
         Command::Cache { action } => cache::cache(&flags, &action),
     }
@@ -63,6 +69,18 @@ fn refused(error: &ConfigError) -> ExitCode {
         }
     }
     ExitCode::from(USAGE)
+}
+
+/// Header fields as they are given by `-H`.
+fn header_fields(lines: &[String]) -> Result<HeaderMap, String> {
+    let mut fields = HeaderMap::new();
+    for line in lines {
+        let wrong = || format!("--header \"{line}\": it must be as in HTTP, Name: value");
+        let (name, value) = line.split_once(':').ok_or_else(wrong)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
+        fields.append(name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?);
+    }
+    Ok(fields)
 }
 
 /// `larder: …` on standard error, where a closed pipe is no reason to panic.

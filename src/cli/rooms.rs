@@ -14,6 +14,7 @@ use crate::cache::memory::Memory;
 use crate::cache::purge::{self, MAX_BYTES, MAX_RECORDS, PurgeLog};
 use crate::cache::tiers::Tiers;
 use crate::cache::uncacheable::Uncacheable;
+use crate::cli::deploy;
 use crate::config::Live;
 use crate::config::memory::MemoryPlan;
 use crate::config::snapshot::Snapshot;
@@ -102,7 +103,12 @@ fn disk(
         return (open(None), in_memory()); // which tries again, and tells why
     };
     match PurgeLog::open(Some(&dir.join(purge::FILE)), MAX_RECORDS, MAX_BYTES) {
-        Ok(purges) => (open(Some(claim)), purges),
+        Ok(purges) => {
+            if let Some(id) = &snapshot.deploy_id {
+                deploy::note(dir, id, &purges);
+            }
+            (open(Some(claim)), purges)
+        }
         Err(error) => {
             // What is stored must not outlive what was purged.
             tracing::error!(%error, "running from memory without the disk cache");

@@ -38,6 +38,7 @@ pub fn entries(snapshot: &Snapshot) -> Vec<Entry> {
         ("workers", snapshot.workers.to_string(), Restart),
         ("trusted_proxies", list(&snapshot.trusted_proxies), Live),
         ("purge_networks", list(&snapshot.purge_networks), Live),
+        ("deploy_id", option(snapshot.deploy_id.as_ref()), Restart),
         ("drain_timeout", text(show_duration(snapshot.drain_timeout)), Live),
         ("debug_headers", snapshot.debug_headers.to_string(), Live),
     ];

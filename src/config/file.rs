@@ -81,6 +81,9 @@ section! {
         trusted_proxies: Networks,
         /// Clients that may use the method PURGE; without any it is refused (405). Change: live.
         purge_networks: Networks,
+        /// Names what is deployed behind Larder: with another one than at the last start, HTML is
+        /// validated before it is used again. Change: restart.
+        deploy_id: String,
         /// How long a graceful end may take. Change: live.
         drain_timeout: Duration,
         /// Show the cache key in Cache-Status. Change: live.

@@ -708,7 +708,7 @@ mod tests {
                     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
                 named.push(if path == "upstream" { "upstream.url".to_owned() } else { path });
                 // These have no default to repeat.
-                let unset = ["token", "token_file", "host"].contains(&key);
+                let unset = ["token", "token_file", "host", "deploy_id"].contains(&key);
                 if section != "upstream" && section != "route" && !unset {
                     taken_in.push_str(setting);
                     taken_in.push('\n');

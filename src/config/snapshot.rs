@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub trusted_proxies: Vec<IpNet>,
     /// Clients that may use the method PURGE. Change: live.
     pub purge_networks: Vec<IpNet>,
+    /// Names what is deployed behind Larder; never empty. Change: restart.
+    pub deploy_id: Option<String>,
     /// How long a graceful end may take. Change: live.
     pub drain_timeout: Duration,
     /// Include the key in Cache-Status. Change: live.

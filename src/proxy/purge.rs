@@ -27,7 +27,7 @@ pub async fn purge(worker: &Worker, ask: &Ask, primary: &[u8]) -> Result<Answer,
     if !is_allowed(ask) {
         return Err(ProxyError::Method);
     }
-    let tags = Tags::of_response(&ask.head.headers);
+    let tags = Tags::of_request(&ask.head.headers);
     let mut purges: Vec<What> =
         tags.iter().map(|tag| What::Named(Class::Tag, tag.as_bytes().to_vec())).collect();
     if purges.is_empty() {

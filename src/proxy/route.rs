@@ -46,11 +46,22 @@ impl Rules {
         method: &Method,
         headers: &HeaderMap,
     ) -> Option<&Arc<View>> {
-        let authority = key::without_default_port(scheme, authority);
-        let path = normal_path(split(target).0);
-        let facts = Facts { scheme, authority, path: &path, method, headers };
-        self.views.get(self.routes.index.find(&facts)?)
+        self.views.get(number(&self.routes, scheme, authority, target, method, headers)?)
     }
+}
+
+/// The number of the first rule that a request meets.
+pub fn number(
+    routes: &Routes,
+    scheme: Scheme,
+    authority: &str,
+    target: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Option<usize> {
+    let authority = key::without_default_port(scheme, authority);
+    let path = normal_path(split(target).0);
+    routes.index.find(&Facts { scheme, authority, path: &path, method, headers })
 }
 
 /// Path and query, the latter with its `?`.

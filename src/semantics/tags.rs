@@ -1,7 +1,8 @@
 //! Tags by which an origin ties responses together, to purge them at once: Surrogate-Key, separated
 //! by blanks, and Cache-Tag, separated by commas. No standard has them; CDNs do.
 
-use http::{HeaderMap, HeaderName};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 /// The fields that hold tags.
@@ -9,6 +10,10 @@ pub static FIELDS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];
 
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
+/// What all HTML has as a tag beside what the origin says: it names the other files of a site, and
+/// is what a deploy makes stale.
+pub const HTML: &str = "larder:html";
 
 /// The tags of a response. Their letter case counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -21,13 +26,23 @@ impl Tags {
         NONE.get_or_init(Self::default)
     }
 
-    /// The tags in these header fields, each once. All of them: one left out would be a purge that
-    /// leaves something behind.
+    /// The tags of a response, [`HTML`] among them where it is some, each once. All of them: one
+    /// left out would be a purge that leaves something behind.
     pub fn of_response(headers: &HeaderMap) -> Self {
-        if !Self::are_in(headers) {
+        let html = headers.get(CONTENT_TYPE).is_some_and(is_html).then_some(HTML);
+        if html.is_none() && !Self::are_in(headers) {
             return Self::default();
         }
-        let mut tags: Vec<&str> = Vec::new();
+        Self::of(headers, html)
+    }
+
+    /// The tags that a request to purge names as a response would.
+    pub fn of_request(headers: &HeaderMap) -> Self {
+        Self::of(headers, None)
+    }
+
+    fn of(headers: &HeaderMap, more: Option<&str>) -> Self {
+        let mut tags: Vec<&str> = more.into_iter().collect();
         for name in &FIELDS {
             let commas = *name == CACHE_TAG;
             for line in headers.get_all(name) {
@@ -56,6 +71,11 @@ impl Tags {
     pub fn weight(&self) -> usize {
         self.0.len()
     }
+}
+
+fn is_html(kind: &HeaderValue) -> bool {
+    let kind = kind.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    [&b"text/html"[..], b"application/xhtml+xml"].iter().any(|one| kind.eq_ignore_ascii_case(one))
 }
 
 /// What no field value holds.
@@ -95,9 +115,26 @@ mod tests {
             ("letter case counts", &[("cache-tag", "a,A")], &["A", "a"]),
             ("beyond ASCII", &[("cache-tag", "käse")], &["käse"]),
             ("empty", &[("cache-tag", " , ")], &[]),
+            ("a page", &[("content-type", "Text/HTML; charset=utf-8")], &[HTML]),
+            ("an older page", &[("content-type", "application/xhtml+xml")], &[HTML]),
+            ("a script", &[("content-type", "text/javascript")], &[]),
+            (
+                "a page with tags",
+                &[("content-type", "text/html"), ("cache-tag", "a,z")],
+                &["a", HTML, "z"],
+            ),
         ] {
             assert_eq!(tags(lines), want, "{case}");
         }
+    }
+
+    #[test]
+    fn a_request_names_only_what_it_says() {
+        let mut headers = HeaderMap::new();
+        headers.append("content-type", HeaderValue::from_static("text/html"));
+        assert_eq!(Tags::of_request(&headers), Tags::default());
+        headers.append("cache-tag", HeaderValue::from_static("a"));
+        assert_eq!(Tags::of_request(&headers).iter().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

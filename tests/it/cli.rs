@@ -90,6 +90,56 @@ fn check_reports_all_mistakes_at_once() {
 }
 
 #[test]
+fn check_explains_which_rule_a_request_meets() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("config.toml");
+    let rules = r#"upstream = "http://127.0.0.1:3000"
+[[route]]
+name = "admin"
+path = "/admin/*"
+cache = "off"
+[[route]]
+name = "beta"
+path = "/shop/*"
+header = ["X-Beta: 1"]
+ttl = "1m"
+[[route]]
+name = "shop"
+path = "/shop/*"
+rewrite = "/store/{rest}"
+drop_tracking = true
+max_object = "1MiB"
+"#;
+    std::fs::write(&file, rules).expect("written");
+    let file = file.display().to_string();
+    let explain =
+        |more: &[&str]| larder(&[&["check", "--config", &file, "--explain"], more].concat());
+    for (case, args, first, more) in [
+        ("none", &["http://a.org/x"][..], "none: all 3 [[route]]", ""),
+        ("by its path", &["http://a.org/%61dmin/x"], "\"admin\" (", "cache = \"off\""),
+        ("by a header", &["http://a.org/shop/x", "-H", "X-Beta: 1"], "\"beta\" (", "ttl = \"1m\""),
+        (
+            "the next",
+            &["http://a.org/shop/x?utm_source=y&a=1"],
+            "\"shop\" (",
+            "keyed as /shop/x?a=1\nthe app is asked for /store/x?a=1\ncache.max_object = \"1MiB\", for others",
+        ),
+    ] {
+        let out = explain(args);
+        assert!(out.status.success(), "{case}: {}", stderr(&out));
+        assert!(stdout(&out).starts_with(first), "{case}: {}", stdout(&out));
+        assert!(stdout(&out).contains(more), "{case}: {}", stdout(&out));
+    }
+    for (case, args) in [
+        ("no URL", &["/x"][..]),
+        ("no header", &["http://a.org/", "-H", "x"]),
+        ("no method", &["http://a.org/", "-X", "G T"]),
+    ] {
+        assert_eq!(explain(args).status.code(), Some(2), "{case}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_code_2() {
     let out = larder(&["check", "--config", "/nonexistent/config.toml"]);
     assert_eq!(out.status.code(), Some(2), "{out:?}");

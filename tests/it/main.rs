@@ -26,6 +26,7 @@ mod compression;
 mod deception;
 mod decoding;
 mod denial;
+mod deploy;
 mod directives;
 mod disk_faults;
 mod drain;

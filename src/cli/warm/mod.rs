@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use http::header::{ACCEPT_ENCODING, CONNECTION, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -30,7 +30,7 @@ use self::progress::Progress;
 use self::source::{Format, MOST_BYTES, Wanted};
 use self::url::Url;
 use crate::cli::client::proxy_of_process;
-use crate::cli::{USAGE, complain, refused, say};
+use crate::cli::{USAGE, complain, header_fields, refused, say};
 use crate::config::Flags;
 
 /// So many sitemaps are followed at most.
@@ -112,20 +112,12 @@ struct Round {
 }
 
 fn fields(lines: &[String]) -> Result<HeaderMap, String> {
-    let mut fields = HeaderMap::new();
-    fields.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("larder-warm/", env!("CARGO_PKG_VERSION"))),
-    );
-    for line in lines {
-        let wrong = || format!("--header \"{line}\": it must be as in HTTP, Name: value");
-        let (name, value) = line.split_once(':').ok_or_else(wrong)?;
-        let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
-        if name == CONNECTION {
-            return Err("--header: Connection is not for you to say".to_owned());
-        }
-        fields.insert(name, HeaderValue::from_str(value.trim()).map_err(|_| wrong())?);
+    let mut fields = header_fields(lines)?;
+    if fields.contains_key(CONNECTION) {
+        return Err("--header: Connection is not for you to say".to_owned());
     }
+    let own = HeaderValue::from_static(concat!("larder-warm/", env!("CARGO_PKG_VERSION")));
+    fields.entry(USER_AGENT).or_insert(own);
     Ok(fields)
 }
 

@@ -22,6 +22,21 @@ pub fn render(routes: &Routes) -> String {
     out
 }
 
+/// The rule that a request meets, of `all`, with its keys as they were written; or that it meets
+/// none.
+pub fn met(rule: Option<&Rule>, all: usize) -> String {
+    let Some(rule) = rule else {
+        return match all {
+            0 => "none: there is no [[route]]".to_owned(),
+            1 => "none: the one [[route]] is for other requests".to_owned(),
+            _ => format!("none: all {all} [[route]] are for other requests"),
+        };
+    };
+    let keys = rule.written.iter().filter(|key| key.key != "name");
+    let keys: Vec<String> = keys.map(|key| format!("{} = {}", key.key, key.text)).collect();
+    format!("\"{}\" ({}): {}", rule.name, rule.place, keys.join(", "))
+}
+
 fn comment(place: &Place) -> String {
     match place {
         Place::File(at) => format!("  # {}:{}", at.path.display(), at.line),

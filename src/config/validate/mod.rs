@@ -139,6 +139,13 @@ pub fn validate(
             .purge_networks
             .as_ref()
             .map_or_else(Vec::new, |g| g.value.0.clone()),
+        // Build systems set a variable to nothing, too.
+        deploy_id: written
+            .top
+            .deploy_id
+            .as_ref()
+            .map(|id| id.value.clone())
+            .filter(|id| !id.is_empty()),
         drain_timeout,
         debug_headers: value(written.top.debug_headers.as_ref(), false),
         admin,

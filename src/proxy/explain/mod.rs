@@ -1,7 +1,7 @@
 //! Why would a request be answered as it is? Walks the same way as [`super::service`], by the same
 //! decisions, and touches nothing (DESIGN D10).
 //!
-//! - `terms`: what is asked, and what is said. `rule`: which rule is met. `fetched`: what the
+//! - `terms`: what is asked, and what is said. `rule`: what the rule does. `fetched`: what the
 //!   origin has to say.
 
 mod fetched;
@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Request, request};
 use crate::cache::purge::{Listed, Subject, Verdict, What};
 use crate::cache::tiers::{Inspected, Seen};
 use crate::clock;
+use crate::config::route::tell;
 use crate::proxy::ask::Ask;
 use crate::proxy::conn::Conn;
 use crate::proxy::error::ProxyError;
@@ -61,7 +62,7 @@ pub async fn explain(worker: &Arc<Worker>, question: Question) -> Result<Explana
     ask.settle_cookies();
     let now = clock::now();
     let mut told = Explanation::new(&ask, primary);
-    told.rule = rule::met(&view, ask.view.rule.as_deref());
+    told.rule = tell::met(ask.view.rule.as_deref(), view.snapshot.routes.rules.len());
     rule::keyed(&ask, question.url.path_and_query().map_or("/", |sent| sent.as_str()), &mut told);
     if !dropped.is_empty() {
         let dropped = dropped.join(", ");

@@ -1,31 +1,11 @@
-//! Which rule the request meets, and what it does to it.
+//! What the rule that a request meets does to it.
 
 use super::terms::Explanation;
-use crate::config::route::{Answer as OwnAnswer, Rule};
+use crate::config::route::Answer as OwnAnswer;
 use crate::proxy::ask::Ask;
 use crate::proxy::error::ProxyError;
 use crate::proxy::respond::Answer;
-use crate::proxy::worker::View;
 use crate::semantics::key;
-
-/// The rule, with its keys as they were written.
-pub(super) fn met(view: &View, rule: Option<&Rule>) -> String {
-    let all = view.snapshot.routes.rules.len();
-    let Some(rule) = rule else {
-        return match all {
-            0 => "none: there is no [[route]]".to_owned(),
-            1 => "none: the one [[route]] is for other requests".to_owned(),
-            _ => format!("none: all {all} [[route]] are for other requests"),
-        };
-    };
-    let keys: Vec<String> = rule
-        .written
-        .iter()
-        .filter(|key| key.key != "name")
-        .map(|key| format!("{} = {}", key.key, key.text))
-        .collect();
-    format!("\"{}\" ({}): {}", rule.name, rule.place, keys.join(", "))
-}
 
 /// How the key came about: its path and query, and what the rule adds to them.
 pub(super) fn keyed(ask: &Ask, sent: &str, told: &mut Explanation) {
