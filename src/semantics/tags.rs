@@ -138,6 +138,24 @@ mod tests {
     }
 
     #[test]
+    fn they_take_the_memory_of_their_letters() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Tags::of_response(&headers).weight(), 0);
+        headers.append("cache-tag", HeaderValue::from_static("one, three"));
+        assert_eq!(Tags::of_response(&headers).weight(), "one\nthree".len());
+        assert!(std::ptr::eq(Tags::none(), Tags::none()), "no memory for none, however often");
+    }
+
+    #[test]
+    fn only_their_fields_say_anything_of_tags() {
+        let mut headers = HeaderMap::new();
+        headers.append("content-type", HeaderValue::from_static("text/html"));
+        assert!(!Tags::are_in(&headers));
+        headers.append("surrogate-key", HeaderValue::from_static(""));
+        assert!(Tags::are_in(&headers), "nothing is something, too");
+    }
+
+    #[test]
     fn clients_do_not_see_them() {
         let mut headers = HeaderMap::new();
         headers.append("surrogate-key", HeaderValue::from_static("a"));

@@ -170,6 +170,29 @@ mod tests {
     }
 
     #[test]
+    fn what_else_there_is_to_say() {
+        use super::super::time::DeltaSeconds;
+        let route = Overrides::NONE;
+        let said = |stored: &Stored, now| freshness(stored, &route, now).join("\n");
+        let guessed = Stored { heuristic: true, last_modified: Some(at(0)), ..minute() };
+        assert!(said(&guessed, at(0)).contains("a tenth of the time since Last-Modified"));
+        let unsaid = said(&minute(), at(0));
+        assert!(!unsaid.contains("never served stale") && !unsaid.contains("stale-"), "{unsaid}");
+        let windows = Stored {
+            stale_while_revalidate: Some(DeltaSeconds::new(5)),
+            stale_if_error: Some(DeltaSeconds::new(7)),
+            ..minute()
+        };
+        let windows = said(&windows, at(0));
+        assert!(windows.contains("stale-while-revalidate: 5 s\nstale-if-error: 7 s"), "{windows}");
+        let no_cache = said(&Stored { no_cache: true, ..minute() }, at(0));
+        assert!(no_cache.starts_with("lifetime 0 s: no-cache"), "{no_cache}");
+        assert!(no_cache.contains("never served stale"), "{no_cache}");
+        let odd = Stored { initial_age: Duration::from_millis(1_005), ..minute() };
+        assert!(said(&odd, at(0)).contains("age 1.005 s = 1.005 s when"), "{}", said(&odd, at(0)));
+    }
+
+    #[test]
     fn arithmetic_adds_up() {
         let aged = Stored { initial_age: Duration::from_secs(20), ..minute() };
         let guessed = Stored { heuristic: true, ..minute() };

@@ -196,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn what_has_something_to_drop() {
+        let drop = Cookies { analytics: Analytics::Drop, ..Cookies::default() };
+        let named = Cookies { ignore: globs(&["ad_*"]), ..Cookies::default() };
+        let both = Cookies { ignore: globs(&["ad_*"]), ..drop.clone() };
+        assert!(drop.drops() && named.drops() && both.drops());
+        let count = Cookies { analytics: Analytics::Count, ..Cookies::default() };
+        assert!(!Cookies::default().drops() && !count.drops());
+    }
+
+    #[test]
     fn what_is_dropped_keyed_and_passed_by() {
         let rule = Cookies {
             ignore: globs(&["ad_*"]),

@@ -97,6 +97,27 @@ mod tests {
     }
 
     #[test]
+    fn methods_and_schemes_are_covered_too() {
+        let rule = |scheme, methods: &[Method]| Matcher {
+            scheme,
+            methods: methods.into(),
+            ..Matcher::default()
+        };
+        let (get, head) = (Method::GET, Method::HEAD);
+        for (case, wide, narrow, want) in [
+            ("any scheme", rule(None, &[]), rule(Some(Scheme::Http), &[]), true),
+            ("the same", rule(Some(Scheme::Http), &[]), rule(Some(Scheme::Http), &[]), true),
+            ("another", rule(Some(Scheme::Http), &[]), rule(Some(Scheme::Https), &[]), false),
+            ("any for one", rule(Some(Scheme::Http), &[]), rule(None, &[]), false),
+            ("a method", rule(None, &[get.clone(), head]), rule(None, &[get.clone()]), true),
+            ("any method", rule(None, &[get.clone()]), rule(None, &[]), false),
+            ("another method", rule(None, &[get]), rule(None, &[Method::POST]), false),
+        ] {
+            assert_eq!(wide.covers(&narrow), want, "{case}");
+        }
+    }
+
+    #[test]
     fn chosen_by_the_url() {
         let by = |methods: &[Method]| Matcher { methods: methods.into(), ..Matcher::default() };
         assert!(by(&[]).is_by_url() && by(&[Method::POST]).is_by_url());

@@ -105,6 +105,11 @@ mod tests {
         for (text, want) in [
             ("404", Some(Statuses::One(404))),
             ("5xx", Some(Statuses::Class(5))),
+            ("200", Some(Statuses::One(200))),
+            ("599", Some(Statuses::One(599))),
+            ("199", None),
+            ("2xx", Some(Statuses::Class(2))),
+            ("6xx", None),
             ("1xx", None),
             ("600", None),
             ("99", None),
@@ -164,6 +169,29 @@ mod tests {
             let got = storable(&asked, status, &map(response), &policy, at(0), at(0));
             let left = |stored: Stored| stored.remaining(at(0)).max(0);
             assert_eq!(got.map(left), want, "{case}: {status} {response:?}");
+        }
+    }
+
+    #[test]
+    fn status_codes_with_a_lifetime() {
+        let route = Overrides {
+            ttl: Some(secs(9)),
+            status_ttl: vec![(Statuses::One(404), secs(1)), (Statuses::Class(4), secs(2))],
+            ..Overrides::NONE
+        };
+        for (status, want) in [
+            (199, None),
+            (200, Some(9)),
+            (299, Some(9)),
+            (300, None),
+            (301, Some(9)),
+            (302, None),
+            (308, Some(9)),
+            (404, Some(1)),
+            (410, Some(2)),
+            (500, None),
+        ] {
+            assert_eq!(route.lifetime(status), want.map(secs), "{status}");
         }
     }
 

@@ -254,6 +254,58 @@ mod tests {
     }
 
     #[test]
+    fn shapes_of_globs() {
+        for (glob, exact, prefix, star) in [
+            ("/a", true, false, false),
+            ("/a*", false, true, false),
+            ("*", false, true, true),
+            ("*a", false, false, false),
+            ("/a*b*", false, false, false),
+            ("**", false, false, false),
+        ] {
+            let made = Glob::new(glob);
+            let shape = (made.is_exact(), made.is_prefix(), made.is_star());
+            assert_eq!(shape, (exact, prefix, star), "{glob}");
+        }
+        for (glob, text, want) in [
+            ("/a/*", "/a/b/c", Some("b/c")),
+            ("/a/*", "/a/", Some("")),
+            ("/a/*", "/b", None),
+            ("/a", "/a/b", None),
+            ("/a/*.css", "/a/b.css", None),
+        ] {
+            assert_eq!(Glob::new(glob).rest(text), want, "{glob} and {text}");
+        }
+        assert_eq!((Glob::new("/a*b*c").prefix(), Glob::new("/a*b*c").suffix()), ("/a", "c"));
+        let same = Glob::new("/a*c");
+        assert!(same.covers(&Glob::new("/a*c")) && !same.covers(&Glob::new("/a*d")));
+        assert!(!Glob::new("/a").covers(&Glob::new("/a*")) && !Glob::new("/").covers(&same));
+    }
+
+    #[test]
+    fn hosts_over_hosts() {
+        for (wide, narrow, want) in [
+            ("*.a.org", "*.a.org", true),
+            ("*.a.org", "*.b.a.org", true),
+            ("*.b.a.org", "*.a.org", false),
+            ("*.a.org", "b.a.org", true),
+            ("*.a.org", "a.org", false),
+            ("a.org", "a.org:81", true),
+            ("a.org:81", "a.org", false),
+            ("a.org", "*.a.org", false),
+            ("b.a.org", "*.a.org", false),
+        ] {
+            let (wide_host, host) = (Host::new(wide).unwrap(), Host::new(narrow).unwrap());
+            assert_eq!(wide_host.covers(&host), want, "{wide} over {narrow}");
+        }
+        for (authority, want) in
+            [("a:1", "a"), ("a", "a"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("a:b", "a:b")]
+        {
+            assert_eq!(without_port(authority), want);
+        }
+    }
+
+    #[test]
     fn header_conditions() {
         let mut headers = HeaderMap::new();
         headers.append("x-a", http::HeaderValue::from_static("one"));

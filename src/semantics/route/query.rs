@@ -83,6 +83,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rules_that_do_nothing() {
+        assert!(QueryRule::default().is_idle());
+        let globs = || vec![Glob::new("a")];
+        for rule in [
+            QueryRule { drop: globs(), ..QueryRule::default() },
+            QueryRule { keep: Some(Vec::new()), ..QueryRule::default() },
+            QueryRule { sort: true, ..QueryRule::default() },
+            QueryRule { drop: globs(), keep: Some(globs()), sort: true },
+        ] {
+            assert!(!rule.is_idle(), "{rule:?}");
+        }
+        let both = QueryRule { drop: globs(), keep: Some(globs()), sort: false };
+        assert_eq!(both.apply("/?a=1&b").as_deref(), Some("/"), "dropped in spite of all");
+    }
+
+    #[test]
     fn queries() {
         let globs = |names: &[&str]| names.iter().map(|name| Glob::new(name)).collect::<Vec<_>>();
         let drop = QueryRule { drop: globs(&["utm_*", "x"]), ..QueryRule::default() };

@@ -168,6 +168,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn templates_with_a_rest() {
+        assert!(Template::new("/new/{rest}").unwrap().uses_rest());
+        assert!(!Template::new("/new{uri}").unwrap().uses_rest());
+    }
+
     /// No client can choose the host that it is sent to.
     #[test]
     fn what_leads_to_other_hosts_is_known() {
@@ -176,6 +182,9 @@ mod tests {
             ("/", true, false),
             ("{uri}", false, false),
             ("/{rest}", false, false),
+            ("/a", true, false),
+            ("/a/{host}", false, false),
+            ("/a{query}", true, false),
             ("//b.org", false, false),
             ("/\\b.org", false, false),
             ("https://b.org", false, true),
@@ -185,6 +194,12 @@ mod tests {
             ("https://b.org{query}", false, false),
             ("https://{rest}/", false, false),
             ("https:///x", false, false),
+            ("https:///", false, false),
+            ("https://", false, false),
+            ("https://{host}", false, true),
+            ("https://b.org{host}", false, true),
+            ("https://{uri}", false, false),
+            ("https://b.org/", false, true),
             ("{scheme}://www.{host}{uri}", false, true),
             ("{scheme}://{bare_host}{rest}", false, false),
             ("{scheme}{host}", false, false),
