@@ -118,6 +118,32 @@ mod tests {
     }
 
     #[test]
+    fn of_each_list_one_must_fit() {
+        let rule = Matcher {
+            hosts: vec![Host::new("a").unwrap(), Host::new("b").unwrap()],
+            paths: vec![Glob::new("/x"), Glob::new("/y*")],
+            methods: vec![Method::GET, Method::PUT],
+            headers: ["x", "y"].map(|text| Condition::new(text).unwrap()).into(),
+            scheme: Some(Scheme::Https),
+        };
+        let mut headers = HeaderMap::new();
+        headers.append("x", http::HeaderValue::from_static("1"));
+        let half = headers.clone();
+        headers.append("y", http::HeaderValue::from_static("1"));
+        let get = &Method::GET;
+        let all = |scheme, authority, path, method, headers| {
+            rule.matches(&Facts { scheme, authority, path, method, headers })
+        };
+        assert!(all(Scheme::Https, "b", "/yes", get, &headers));
+        assert!(all(Scheme::Https, "a", "/x", &Method::PUT, &headers));
+        assert!(!all(Scheme::Http, "b", "/yes", get, &headers));
+        assert!(!all(Scheme::Https, "c", "/yes", get, &headers));
+        assert!(!all(Scheme::Https, "b", "/z", get, &headers));
+        assert!(!all(Scheme::Https, "b", "/yes", &Method::POST, &headers));
+        assert!(!all(Scheme::Https, "b", "/yes", get, &half));
+    }
+
+    #[test]
     fn chosen_by_the_url() {
         let by = |methods: &[Method]| Matcher { methods: methods.into(), ..Matcher::default() };
         assert!(by(&[]).is_by_url() && by(&[Method::POST]).is_by_url());
