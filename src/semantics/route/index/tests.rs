@@ -67,7 +67,9 @@ fn no_rule_is_none() {
 /// at themselves.
 fn set(rules: &[usize]) -> Set {
     let mut set = Set::default();
-    rules.iter().for_each(|rule| set.insert(*rule));
+    for rule in rules {
+        set.insert(*rule);
+    }
     set
 }
 
