@@ -157,10 +157,17 @@ impl Journal {
         self.tail.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Puts the replacement in place; it is synced and has all that was appended.
-    pub(super) fn finish_rewriting(&mut self, file: File, length: u64) -> io::Result<()> {
+    /// Puts the replacement in place; it is synced and has all that was appended. `live`: what it
+    /// began with, in bytes. What was appended to it meanwhile may all be dead by now, and a slow
+    /// disk makes that a lot: it does not count for how long the file may become.
+    pub(super) fn finish_rewriting(
+        &mut self,
+        file: File,
+        length: u64,
+        live: u64,
+    ) -> io::Result<()> {
         std::fs::rename(beside(&self.path), &self.path)?;
-        let rewrite_above = REWRITE_ABOVE.max(length.saturating_mul(2));
+        let rewrite_above = REWRITE_ABOVE.max(live.saturating_mul(2));
         // From here on the old file has no name: nothing more may go there, whatever follows.
         *self = Self::of(&self.path, file, length, rewrite_above);
         sync_directory(&self.path).inspect_err(|_| self.incomplete = true)

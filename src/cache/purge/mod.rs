@@ -368,7 +368,8 @@ impl Log {
 fn replace(journal: &Mutex<Journal>, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = journal::write_beside(path, content)?;
     file.sync_data()?;
-    let mut length = content.len() as u64;
+    let live = content.len() as u64;
+    let mut length = live;
     for round in 1.. {
         let mut held = journal.lock();
         let tail = held.take_tail();
@@ -380,7 +381,7 @@ fn replace(journal: &Mutex<Journal>, path: &Path, content: &[u8]) -> io::Result<
             length += tail.len() as u64;
         }
         if let Some(held) = &mut waiting {
-            return held.finish_rewriting(file, length);
+            return held.finish_rewriting(file, length, live);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The log as its callers see it: tables, damage, and a model that is a plain list.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -270,20 +271,15 @@ fn a_mostly_dead_log_is_rewritten() {
     let log = reopened(&path);
     let start = log.position();
     let kept = log.supersede(A);
-    let append = |pairs: usize| {
-        for n in 0..pairs {
-            let ticket = log.supersede(format!("http://h/{}", n % 50).as_bytes());
-            log.retire(ticket);
-        }
-    };
-    append(20_000);
+    for n in 0..20_000 {
+        let ticket = log.supersede(format!("http://h/{}", n % 50).as_bytes());
+        log.retire(ticket);
+    }
     for _ in 0..6_000 {
         if log.file_size() < 600 << 10 && !log.log.rewriter.load(Ordering::Acquire) {
             break;
         }
-        // What came in while a slow disk was written is in the new file, dead or not: the next
-        // rewriting, at twice the length, has less of that.
-        append(20);
+        log.start_rewriter();
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(log.file_size() < 600 << 10, "{} bytes", log.file_size());
@@ -292,6 +288,31 @@ fn a_mostly_dead_log_is_rewritten() {
     assert_eq!(log.says(A, start, 0), Verdict::Purged);
     assert_eq!(log.len(), 1);
     drop(kept);
+}
+
+/// With a slow disk all of a burst comes in while the log is rewritten, and is dead in the new file.
+#[test]
+fn what_came_in_during_a_rewriting_does_not_keep_the_file_long() {
+    let (_dir, path) = scratch();
+    let log = reopened(&path);
+    let journal = log.log.journal.as_ref().unwrap();
+    let beside = journal.lock().begin_rewriting();
+    let content = journal::written(&log.log.marks.read(), log.position());
+    let file = journal::write_beside(&beside, &content).unwrap();
+    for n in 0..20_000 {
+        let ticket = log.supersede(format!("http://h/{}", n % 50).as_bytes());
+        log.retire(ticket);
+    }
+    let mut held = journal.lock();
+    let tail = held.take_tail();
+    (&file).write_all(&tail).unwrap();
+    let live = content.len() as u64;
+    held.finish_rewriting(file, live + tail.len() as u64, live).unwrap();
+    assert!(held.length() > 600 << 10 && held.wants_rewriting(), "{} bytes", held.length());
+    drop(held);
+    log.log.rewrite_if_wanted();
+    assert!(log.file_size() < 1 << 10, "{} bytes", log.file_size());
+    assert!(!journal.lock().wants_rewriting(), "once is enough");
 }
 
 #[test]
