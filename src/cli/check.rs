@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use http::{Method, Uri};
+use http::Method;
 
+use crate::cli::url::Url;
 use crate::cli::{USAGE, complain, header_fields, refused, say};
 use crate::config::memory::MemoryPlan;
 use crate::config::route::tell;
@@ -58,18 +59,14 @@ fn met(
     headers: &[String],
     method: &str,
 ) -> Result<Vec<String>, String> {
-    let wrong = || format!("\"{url}\" is no whole URL, as clients ask for it: http://host/path");
-    let uri: Uri = url.parse().map_err(|_| wrong())?;
-    let scheme = match uri.scheme_str() {
-        Some("http") => Scheme::Http,
-        Some("https") => Scheme::Https,
-        _ => return Err(wrong()),
-    };
-    let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    if url.starts_with('/') {
+        return Err(format!("\"{url}\" is a path: rules ask for the host, too: http://host{url}"));
+    }
+    let read = Url::read(url, None).map_err(|why| format!("\"{url}\": {why}"))?;
+    let scheme = if read.https { Scheme::Https } else { Scheme::Http };
+    let (authority, target) = (read.authority.to_ascii_lowercase(), &read.target);
     let method: Method = method.parse().map_err(|_| format!("\"{method}\" is no method"))?;
     let (fields, routes) = (header_fields(headers)?, &snapshot.routes);
-    let authority = authority.unwrap_or_default();
     let number = route::number(routes, scheme, &authority, target, &method, &fields);
     let rule = number.and_then(|number| routes.rules.get(number));
     let mut lines = vec![tell::met(rule.map(AsRef::as_ref), routes.rules.len())];

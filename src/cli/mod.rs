@@ -20,6 +20,7 @@ mod deploy;
 pub mod health;
 pub mod rooms;
 pub mod run;
+mod url;
 pub mod warm;
 
 use std::io::{self, Write};

@@ -131,7 +131,9 @@ max_object = "1MiB"
         assert!(stdout(&out).contains(more), "{case}: {}", stdout(&out));
     }
     for (case, args) in [
-        ("no URL", &["/x"][..]),
+        ("a path", &["/x"][..]),
+        ("no URL", &["a.org"]),
+        ("a user", &["http://me@a.org/"]),
         ("no header", &["http://a.org/", "-H", "x"]),
         ("no method", &["http://a.org/", "-X", "G T"]),
     ] {

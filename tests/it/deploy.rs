@@ -1,6 +1,6 @@
 //! Another deploy: pages are validated, what they name by its hash stays.
 
-use crate::support::{Origin, Setup};
+use crate::support::{Ask, Larder, Origin, Setup};
 
 fn site() -> Origin {
     Origin::new(|seen, reply| {
@@ -20,6 +20,7 @@ fn pages_are_validated_after_another_deploy_and_only_then() {
     let larder = first.start_with_disk();
     for target in ["/", "/app.3f9c1.css"] {
         assert!(!larder.get(target).expect(200).was_hit());
+        larder.await_hit(&Ask::get(target));
     }
     let larder = larder.restart();
     assert!(larder.get("/").was_hit() && larder.get("/app.3f9c1.css").was_hit(), "the same build");
@@ -31,7 +32,8 @@ fn pages_are_validated_after_another_deploy_and_only_then() {
     let page = larder.get("/").expect(200);
     assert_eq!(page.forwarded(), Some("stale"), "{page:?}");
     assert!(page.cache_status().contains("detail=purged"), "{page:?}");
-    assert!(larder.get("/").was_hit(), "validated once");
+    larder.await_hit(&Ask::get("/")); // validated once
+    assert_eq!(origin.count(), 3, "two fetches, one validation");
     assert!(larder.events().contains("another deploy"), "{}", larder.events());
     let larder = larder.kill_and_restart();
     assert!(!larder.events().contains("another deploy"), "{}", larder.events());
@@ -45,9 +47,10 @@ fn pages_are_validated_after_another_deploy_and_only_then() {
 #[test]
 fn pages_can_be_purged_by_hand_as_well() {
     let origin = site();
-    let larder = crate::support::Larder::in_front_of(&origin);
+    let larder = Larder::in_front_of(&origin);
     for target in ["/", "/app.css"] {
         larder.get(target).expect(200);
+        larder.await_hit(&Ask::get(target));
     }
     larder.admin_post("/api/purge", r#"{"tag": "larder:html", "soft": true}"#).expect(200);
     assert!(!larder.get("/").was_hit() && larder.get("/app.css").was_hit());

@@ -4,6 +4,8 @@
 //! hash.key     the key of the hash (cache::hash)
 //! disk.lock    locked while a process uses the disk tier
 //! disk.marker  what the blocks were written with
+//! purge.log    what was purged (cache::purge)
+//! deploy       what was deployed at the last start (cli)
 //! blocks/      foyer's files, one a block; nothing else in it is touched
 //! ```
 

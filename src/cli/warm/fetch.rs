@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::source::MOST_BYTES;
-use super::url::Url;
+use crate::cli::url::Url;
 
 static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

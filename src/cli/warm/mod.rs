@@ -10,7 +10,6 @@ mod fetch;
 mod progress;
 mod sitemap;
 pub mod source;
-mod url;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::Read;
@@ -28,8 +27,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use self::fetch::{Fetcher, Outcome};
 use self::progress::Progress;
 use self::source::{Format, MOST_BYTES, Wanted};
-use self::url::Url;
 use crate::cli::client::proxy_of_process;
+use crate::cli::url::Url;
 use crate::cli::{USAGE, complain, header_fields, refused, say};
 use crate::config::Flags;
 

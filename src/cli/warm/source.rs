@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 use super::sitemap;
-use super::url::Url;
+use crate::cli::url::Url;
 
 /// Larger ones are not read, unpacked or as they are.
 pub(super) const MOST_BYTES: u64 = 256 << 20;

@@ -1,4 +1,4 @@
-//! A URL to be fetched through the running Larder.
+//! A URL as it is named on the command line, or in lists of them.
 
 use std::fmt;
 
@@ -32,6 +32,9 @@ impl Url {
             _ => return Err("it is no URL: http://host/path".to_owned()),
         };
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        if authority.contains('@') {
+            return Err("it names a user, which no client may send (RFC 9110 §4.2.4)".to_owned());
+        }
         let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         Ok(Self { https, authority, target })
     }
@@ -58,6 +61,7 @@ mod tests {
             ("a path of nobody", "/b", None, Err("--base")),
             ("no URL", "example.org", None, Err("no URL")),
             ("another scheme", "ftp://a/", None, Err("no URL")),
+            ("a user", "http://me:secret@a/", None, Err("names a user")),
             ("a space", "http://a/b c", None, Err("invalid")),
         ] {
             match (Url::read(text, base), want) {
